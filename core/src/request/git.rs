@@ -1,0 +1,213 @@
+//! Repositories and branches, as they may be named by a client.
+
+use alloc::{
+    borrow::ToOwned as _,
+    format,
+    string::{String, ToString as _},
+};
+use core::str::FromStr;
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// A repository's address: https, http, ssh, or scp-like; without a password.
+///
+/// # Examples
+/// ```
+/// use legwork_core::request::RepoUrl;
+/// assert!("git@github.com:o/r.git".parse::<RepoUrl>().is_ok());
+/// assert!("file:///etc".parse::<RepoUrl>().is_err());
+/// assert!("--upload-pack=x".parse::<RepoUrl>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepoUrl(String);
+
+/// The text is no such address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an https, http or ssh URL, or user@host:path")]
+pub struct InvalidRepoUrl;
+
+/// The repository a task works in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GitSource {
+    /// Its address.
+    pub url: RepoUrl,
+    /// The branch.
+    pub branch: String,
+    /// How many commits are fetched; 0: all.
+    pub depth: u32,
+    /// A private key for ssh.
+    pub ssh_key: Option<Secret<String>>,
+    /// A token for https.
+    pub token: Option<Secret<String>>,
+    /// Whether the agent may sign with the key.
+    pub agent_may_use_ssh_key: bool,
+}
+
+/// Forges whose https addresses become ssh where a key is given.
+const FORGES: &[&str] = &["github.com", "gitlab.com", "bitbucket.org"];
+
+impl RepoUrl {
+    /// Returns the address.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Parts an address from the password in it.
+    ///
+    /// # Errors
+    /// [`InvalidRepoUrl`].
+    pub fn parse(text: &str) -> Result<(Self, Option<Secret<String>>), InvalidRepoUrl> {
+        let bad = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
+        if text.is_empty() || text.len() > 2048 || text.starts_with('-') || text.contains(bad) {
+            return Err(InvalidRepoUrl);
+        }
+        if !text.contains("://") {
+            return if is_scp_like(text) { Ok((Self(text.to_owned()), None)) } else { Err(InvalidRepoUrl) };
+        }
+        let mut url = Url::parse(text).map_err(|_: url::ParseError| InvalidRepoUrl)?;
+        let host_fits = url.host_str().is_some_and(|host| !host.is_empty() && !host.starts_with('-'));
+        let user_fits = !url.username().starts_with('-');
+        if !matches!(url.scheme(), "https" | "http" | "ssh")
+            || !host_fits
+            || !user_fits
+            || url.path().len() < 2
+        {
+            return Err(InvalidRepoUrl);
+        }
+        let password = url.password().map(|password| Secret::new(decode(password)));
+        if password.is_some() {
+            // Only addresses without a host refuse to lose their userinfo.
+            url.set_password(None).map_err(|()| InvalidRepoUrl)?;
+            if url.scheme() != "ssh" {
+                url.set_username("").map_err(|()| InvalidRepoUrl)?;
+            }
+        }
+        Ok((Self(url.to_string()), password))
+    }
+
+    /// Returns the address to clone from: with a key, https addresses of the common forges become ssh.
+    ///
+    /// # Examples
+    /// ```
+    /// use legwork_core::request::RepoUrl;
+    /// let url: RepoUrl = "https://github.com/o/r".parse().unwrap();
+    /// assert_eq!(url.clone_url(true), "ssh://git@github.com/o/r");
+    /// assert_eq!(url.clone_url(false), "https://github.com/o/r");
+    /// ```
+    pub fn clone_url(&self, with_ssh_key: bool) -> String {
+        let forge = Url::parse(&self.0).ok().filter(|url| {
+            with_ssh_key
+                && url.scheme() == "https"
+                && url.host_str().is_some_and(|host| FORGES.contains(&host))
+        });
+        match forge {
+            Some(url) => format!("ssh://git@{}{}", url.host_str().unwrap_or_default(), url.path()),
+            None => self.0.clone(),
+        }
+    }
+}
+
+impl FromStr for RepoUrl {
+    type Err = InvalidRepoUrl;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::parse(text).map(|(url, _)| url)
+    }
+}
+
+fn decode(text: &str) -> String {
+    let pair = format!("p={}", text.replace('+', "%2B"));
+    let decoded = url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned());
+    decoded.unwrap_or_default()
+}
+
+/// `user@host:path`, as scp has it; other transports (`ext::`) have no user before their colon.
+fn is_scp_like(text: &str) -> bool {
+    let Some((place, path)) = text.split_once(':') else { return false };
+    let Some((user, host)) = place.split_once('@') else { return false };
+    let word = |text: &str| {
+        !text.is_empty()
+            && !text.starts_with('-')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    };
+    word(user) && word(host) && !path.is_empty() && !path.starts_with('-') && !path.starts_with(':')
+}
+
+/// Returns whether `git check-ref-format --branch` takes the name as it is.
+///
+/// # Examples
+/// ```
+/// use legwork_core::request::is_branch_name;
+/// assert!(is_branch_name("feature/x-1"));
+/// assert!(!is_branch_name("--upload-pack=x") && !is_branch_name("a..b") && !is_branch_name("x.lock"));
+/// ```
+pub fn is_branch_name(name: &str) -> bool {
+    let forbidden =
+        |c: char| c.is_ascii_control() || matches!(c, ' ' | '~' | '^' | ':' | '?' | '*' | '[' | '\\');
+    let component = |part: &str| !part.is_empty() && !part.starts_with('.') && !has_lock_suffix(part);
+    !name.is_empty()
+        && name.len() <= 255
+        && !name.starts_with('-')
+        && !name.ends_with('.')
+        && !matches!(name, "@" | "HEAD")
+        && !name.contains("..")
+        && !name.contains("@{")
+        && !name.contains(forbidden)
+        && name.split('/').all(component)
+}
+
+fn has_lock_suffix(part: &str) -> bool {
+    // Git compares the bytes: `.LOCK` is fine.
+    part.strip_suffix(".lock").is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_taken_out_of_the_address() {
+        let (url, password) = RepoUrl::parse("https://me:s%40cret@git.example/o/r.git").unwrap();
+
+        assert_eq!(url.as_str(), "https://git.example/o/r.git");
+        assert_eq!(password.unwrap().expose(), "s@cret");
+    }
+
+    #[test]
+    fn other_transports_are_refused() {
+        for text in [
+            "file:///etc/passwd",
+            "/etc",
+            "../x",
+            "ext::sh -c id",
+            "git://h/r",
+            "-oProxyCommand=x@h:r",
+            "a@-h:r",
+            "https://",
+            "https:///r",
+            "ssh://-oProxyCommand=x/r",
+            "ssh://h",
+            "fd::17",
+            "u@h:-x",
+            "u@h::x",
+            "",
+        ] {
+            assert!(RepoUrl::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn branch_names_are_gits() {
+        for good in ["main", "feature/x", "a@b", "v1.0", "x.LOCK", "ü"] {
+            assert!(is_branch_name(good), "{good}");
+        }
+        for bad in [
+            "", "-x", "a b", "a..b", "/a", "a/", "a//b", ".a", "a/.b", "a.", "a.lock", "a.lock/b", "@",
+            "a@{1}", "a~1", "a^", "a:b", "a?", "a*", "a[", "a\\b", "a\u{7f}", "HEAD",
+        ] {
+            assert!(!is_branch_name(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Ports around ports: what is wanted of every adapter alike, written once.
