@@ -1,0 +1,88 @@
+//! Submitting tasks: to be told later, or to stay and watch.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode};
+use legwork_core::{id::TaskId, request::Route};
+use legwork_engine::{Accepted, Engine, Position, SubmitError};
+use serde_json::json;
+use tokio_util::task::TaskTracker;
+
+use super::Api;
+use crate::{
+    answer::{ApiError, json_text, watch_error},
+    body, sse,
+};
+
+async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError> {
+    if !body::is_json(request.headers()) {
+        return Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            "Send the request as Content-Type: application/json",
+        ));
+    }
+    body::read(request.into_body(), api.settings.max_body_bytes).await
+}
+
+pub(super) async fn run_async(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+    let body = read(&api, request).await?;
+    let accepted = api.engine.submit(&body, Route::RunAsync).await?;
+    Ok(json_text(StatusCode::ACCEPTED, accepted_json(&accepted)))
+}
+
+fn accepted_json(accepted: &Accepted) -> String {
+    json!({
+        "taskId": accepted.task_id,
+        "status": accepted.status,
+        "logsPath": accepted.logs_path,
+        "createdAt": accepted.created_at,
+        "executionName": accepted.execution_name,
+    })
+    .to_string()
+}
+
+pub(super) async fn run(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
+    let body = read(&api, request).await?;
+    let accepted = match api.engine.submit(&body, Route::Run).await {
+        Ok(accepted) if accepted.existed => return Err(SubmitError::Exists.into()),
+        other => other?,
+    };
+    let id = accepted.task_id;
+    let leaving = CancelOnLeave {
+        engine: api.engine.clone(),
+        background: api.background.clone(),
+        id: Some(id.clone()),
+    };
+    let items = api.engine.watch(&id, Position::START).await.map_err(|error| watch_error(error, &id))?;
+    let mut response = sse::answer(api.engine.clone(), items, api.stop.clone(), leaving);
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert("x-task-id", value);
+    }
+    Ok(response)
+}
+
+/// Cancels the task of a client that leaves. A task that has ended takes no notice.
+struct CancelOnLeave {
+    engine: Engine,
+    background: TaskTracker,
+    id: Option<TaskId>,
+}
+
+impl Drop for CancelOnLeave {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        let engine = self.engine.clone();
+        self.background.spawn(async move {
+            match engine.cancel(&id).await {
+                Ok(_) | Err(legwork_engine::CancelError::NotFound { .. }) => {}
+                Err(error) => {
+                    tracing::warn!(task.id = %id, error = %error, "the task of a client that left runs on")
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,85 @@
+//! Asking about tasks, and cancelling them.
+
+use axum::{
+    extract::{Path, Query, State},
+    response::Response,
+};
+use http::StatusCode;
+use legwork_core::record::{RecordView, Status};
+use legwork_engine::CancelAnswer;
+use serde_json::json;
+
+use super::{Api, task_of};
+use crate::answer::{ApiError, cancel_error, json_text, query_error};
+
+/// Tasks of a page where the client names no number, and at most.
+const DEFAULT_LIMIT: usize = 50;
+const MAX_LIMIT: usize = 200;
+
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct ListQuery {
+    status: Option<String>,
+    limit: Option<String>,
+    cursor: Option<String>,
+}
+
+fn bad(code: &str, message: &str) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, code, message)
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, ApiError> {
+    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
+    let status = match text(query.status) {
+        None => None,
+        Some(word) => Some(Status::parse(&word).ok_or_else(|| {
+            bad("invalid_status", "status must be pending, running, completed, failed or cancelled")
+        })?),
+    };
+    let limit = match text(query.limit) {
+        None => DEFAULT_LIMIT,
+        Some(word) => word
+            .parse()
+            .ok()
+            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            .ok_or_else(|| bad("invalid_limit", "limit must be a whole number from 1 to 200"))?,
+    };
+    let cursor = text(query.cursor);
+    let page =
+        api.engine.list(status, limit, cursor.as_deref()).await.map_err(|error| query_error(error, None))?;
+    let tasks: Vec<RecordView<'_>> = page.tasks.iter().map(legwork_core::record::Record::view).collect();
+    let body = Page { tasks, next_cursor: page.next_cursor.as_deref() };
+    Ok(json_text(StatusCode::OK, serde_json::to_string(&body).unwrap_or_default()))
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    tasks: Vec<RecordView<'a>>,
+    next_cursor: Option<&'a str>,
+}
+
+pub(super) async fn open(State(api): State<Api>) -> Result<Response, ApiError> {
+    let open = api.engine.open_tasks().await.map_err(|error| query_error(error, None))?;
+    let body = json!({"active": open.active, "max": open.max, "tasks": open.tasks});
+    Ok(json_text(StatusCode::OK, body.to_string()))
+}
+
+pub(super) async fn record(State(api): State<Api>, Path(task): Path<String>) -> Result<Response, ApiError> {
+    let id = task_of(&task)?;
+    let record = api.engine.record(&id).await.map_err(|error| query_error(error, Some(&id)))?;
+    Ok(json_text(StatusCode::OK, record.view_json()))
+}
+
+pub(super) async fn cancel(State(api): State<Api>, Path(task): Path<String>) -> Result<Response, ApiError> {
+    let id = task_of(&task)?;
+    let answer = api.engine.cancel(&id).await.map_err(|error| cancel_error(error, &id))?;
+    let status = match answer {
+        CancelAnswer::Cancelled => "cancelled",
+        CancelAnswer::Cancelling => "cancelling",
+    };
+    let body = json!({"message": "Task cancelled successfully", "taskId": id, "status": status});
+    Ok(json_text(StatusCode::OK, body.to_string()))
+}

@@ -1,0 +1,228 @@
+//! Telling the receiver: one attempt after another, each claimed in the record before it is made.
+//!
+//! The worker makes the attempts that fall into its first minutes; what is owed after them stands in
+//! `due/` for whoever looks there.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use legwork_core::{
+    callback::{CallbackBody, schedule},
+    id::{TaskId, Token},
+    layout,
+    record::{CallbackState, Event, Payload, Record, Status},
+    time::Timestamp,
+};
+use legwork_ports::{
+    callbacks::{CallbackAnswer, CallbackError, CallbackPost},
+    clock::IdSourceExt as _,
+};
+
+use crate::{
+    Engine,
+    records::{Patience, Step, UpdateError},
+};
+
+/// How long a worker stays to make further attempts.
+const WORKER_STAYS: Duration = Duration::from_secs(3 * 60);
+/// How long after a payload's deletion the object is deleted once more, against a put that landed late.
+const DELETE_AGAIN: Duration = Duration::from_secs(10 * 60);
+
+/// What became of one attempt.
+struct Attempted {
+    status: Option<u16>,
+    error: Option<String>,
+    retry_after: Option<Duration>,
+    duration: Duration,
+}
+
+impl Engine {
+    /// Returns the callback body of an attempt that has ended.
+    pub fn callback_body(&self, record: &Record) -> String {
+        CallbackBody::of_record(record, &self.logs_path(&record.task_id)).to_json()
+    }
+
+    /// Makes the attempts that fall into the first minutes after the end, the first of which was
+    /// claimed by `token` in the swap that ended the attempt; then puts down what is still owed.
+    pub(crate) async fn deliver_first(&self, ended: Record, token: Token) -> Result<(), UpdateError> {
+        let began = self.ports().clock.monotonic();
+        let mut record = ended;
+        let mut token = token;
+        while record.callback.state == CallbackState::Pending {
+            record = self.attempt(record, &token).await?;
+            let (CallbackState::Pending, Some(next_at)) =
+                (record.callback.state, record.callback.next_attempt_at)
+            else {
+                break;
+            };
+            let now = self.ports().clock.now();
+            let stayed = self.ports().clock.monotonic().saturating_sub(began);
+            let pause = next_at.since(now);
+            if stayed.saturating_add(pause) > WORKER_STAYS {
+                break;
+            }
+            self.ports().clock.sleep(pause).await;
+            token = self.ports().ids.token();
+            record = match self.claim_attempt(&record.task_id, &token).await {
+                Ok(record) => record,
+                // Somebody else makes it.
+                Err(UpdateError::NotAllowed(_)) => break,
+                Err(error) => return Err(error),
+            };
+        }
+        self.put_down_what_is_owed(&record).await
+    }
+
+    async fn claim_attempt(&self, id: &TaskId, token: &Token) -> Result<Record, UpdateError> {
+        let ports = self.ports();
+        let mut moot = None;
+        let (record, _) = ports
+            .update(
+                id,
+                Patience::Long,
+                |record| record.callback.attempts.iter().any(|attempt| attempt.token == *token),
+                |record| {
+                    let now = ports.clock.now();
+                    moot = record.callback.next_attempt_at;
+                    let at = now.max(record.callback.next_attempt_at.unwrap_or(now));
+                    let event = Event::CallbackClaimed { token: token.clone(), now: at };
+                    let due = record.apply(event.clone())?.callback.next_attempt_at;
+                    Ok(Step::Swap { event, due: due.into_iter().collect() })
+                },
+            )
+            .await?;
+        if let Some(at) = moot {
+            ports.delete_patiently(&layout::due(at, id, record.attempt), Patience::Long).await?;
+        }
+        Ok(record)
+    }
+
+    /// Makes the claimed attempt and records its outcome.
+    async fn attempt(&self, record: Record, token: &Token) -> Result<Record, UpdateError> {
+        let attempted = self.post(&record).await;
+        let delivered = attempted.status.is_some_and(|status| (200..300).contains(&status));
+        let id = &record.task_id;
+        if delivered {
+            tracing::info!(task.id = %id, status = attempted.status, "callback delivered");
+        } else {
+            tracing::warn!(task.id = %id, status = attempted.status, error = attempted.error, "callback attempt failed");
+        }
+        let counted_at = record.callback.next_attempt_at;
+        let ports = self.ports();
+        let jitter = ports.ids.jitter();
+        let settled = |record: &Record| {
+            record.callback.attempts.iter().any(|attempt| {
+                attempt.token == *token && attempt.outcome != legwork_core::record::AttemptOutcome::Unknown
+            })
+        };
+        let (record, _) = ports
+            .update(id, Patience::Long, settled, |record| {
+                let now = ports.clock.now();
+                if delivered {
+                    return Ok(Step::swap(Event::CallbackDelivered {
+                        token: token.clone(),
+                        status: attempted.status.unwrap_or_default(),
+                        duration: attempted.duration,
+                        now,
+                    }));
+                }
+                let next_at = next_attempt(record, &attempted, jitter, now);
+                let event = Event::CallbackFailed {
+                    token: token.clone(),
+                    status: attempted.status,
+                    error: attempted.error.clone(),
+                    duration: Some(attempted.duration),
+                    next_at,
+                };
+                Ok(Step::Swap { event, due: next_at.into_iter().collect() })
+            })
+            .await?;
+        if let Some(at) = counted_at.filter(|at| record.callback.next_attempt_at != Some(*at)) {
+            ports.delete_patiently(&layout::due(at, id, record.attempt), Patience::Long).await?;
+        }
+        Ok(record)
+    }
+
+    async fn post(&self, record: &Record) -> Attempted {
+        let (Some(url), Some(secrets)) = (&record.callback_target, &self.settings().callback_secrets) else {
+            return Attempted {
+                status: None,
+                error: Some("no secret signs callbacks".to_owned()),
+                retry_after: None,
+                duration: Duration::ZERO,
+            };
+        };
+        let clock = &self.ports().clock;
+        let body = self.callback_body(record);
+        let headers = secrets.headers(&record.webhook_id(), clock.now().unix_seconds(), &body);
+        let post =
+            CallbackPost { url: url.clone(), headers, body: Bytes::from(body), deadline: schedule::DEADLINE };
+        let began = clock.monotonic();
+        let answer = self.ports().callbacks.post(post).await;
+        let duration = clock.monotonic().saturating_sub(began);
+        match answer {
+            Ok(CallbackAnswer { status, retry_after }) => {
+                Attempted { status: Some(status), error: None, retry_after, duration }
+            }
+            Err(error) => {
+                Attempted { status: None, error: Some(describe(&error)), retry_after: None, duration }
+            }
+        }
+    }
+
+    /// Before the marker of a settled attempt goes: the entry of the next callback attempt, or the end
+    /// of its payload.
+    pub(crate) async fn put_down_what_is_owed(&self, record: &Record) -> Result<(), UpdateError> {
+        let ports = self.ports();
+        let id = &record.task_id;
+        if record.callback.state == CallbackState::Pending {
+            if let Some(at) = record.callback.next_attempt_at {
+                ports.put_due(id, record, at, Patience::Long).await?;
+            }
+        } else if record.status == Status::Completed {
+            self.delete_payload(record).await?;
+        }
+        if record.status != Status::Completed && record.payload == Payload::Stored {
+            let ended = record.completed_at.or(record.cancelled_at).unwrap_or_else(|| ports.clock.now());
+            ports.put_due(id, record, ended.plus(self.settings().payload_retention), Patience::Long).await?;
+        }
+        ports.delete_patiently(&layout::active(id, record.attempt), Patience::Long).await?;
+        Ok(())
+    }
+
+    /// Deletes the sealed request for good: the record says so first, and an entry sees to a second
+    /// deletion against a put that lands late.
+    pub(crate) async fn delete_payload(&self, record: &Record) -> Result<(), UpdateError> {
+        let ports = self.ports();
+        let id = &record.task_id;
+        let again_at = ports.clock.now().plus(DELETE_AGAIN);
+        ports
+            .update(
+                id,
+                Patience::Long,
+                |record| record.payload == Payload::Deleted,
+                |record| {
+                    if record.payload == Payload::Deleted {
+                        return Ok(Step::Leave);
+                    }
+                    Ok(Step::swap_after(again_at, Event::PayloadDeleted))
+                },
+            )
+            .await?;
+        ports.delete_patiently(&layout::payload(id), Patience::Long).await?;
+        Ok(())
+    }
+}
+
+/// When the next attempt is due after a failed one; nothing: no more.
+fn next_attempt(record: &Record, attempted: &Attempted, jitter: f64, now: Timestamp) -> Option<Timestamp> {
+    let made = record.callback.made();
+    match schedule::next_attempt(made, attempted.retry_after, attempted.status, jitter) {
+        schedule::Next::At(pause) => Some(now.plus(pause)),
+        schedule::Next::GiveUp => None,
+    }
+}
+
+fn describe(error: &CallbackError) -> String {
+    error.to_string()
+}

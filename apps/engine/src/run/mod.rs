@@ -1,0 +1,218 @@
+//! One run of one task, from the claim to its end.
+//!
+//! The worker claims the attempt, makes a workspace, opens the gateway to the model's API and runs
+//! the agent; each line it writes is masked, understood and stored. When the agent has ended, for
+//! whatever reason, nothing of it is left alive; its lines are stored, the workspace is removed, and
+//! one swap ends the attempt and owes the callback, which is then delivered.
+
+mod conversation;
+mod stage;
+
+use std::time::Duration;
+
+use legwork_core::{
+    id::TaskId,
+    record::{Event, Outcome, Record, Status, Verdict},
+};
+use legwork_ports::clock::IdSourceExt as _;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::stage::Stage;
+use crate::{
+    Engine, WorkerPorts,
+    claim::ClaimedAttempt,
+    heartbeat,
+    oversight::{self, Orders},
+    records::{Patience, Step, UpdateError},
+};
+
+/// What a worker was started for.
+#[derive(Debug, Clone)]
+pub struct WorkerJob {
+    /// The task to run.
+    pub task_id: TaskId,
+    /// The execution that this worker is.
+    pub execution_name: String,
+    /// Where the worker's own log is.
+    pub worker_logs_url: Option<String>,
+}
+
+/// How a worker's work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunEnd {
+    /// The attempt ended like this, by this worker.
+    Settled(Status),
+    /// Another worker had it, it had ended, or it was taken away: nothing was written.
+    NotOurs,
+}
+
+/// The record could not be read or written, however often it was tried.
+#[derive(Debug, thiserror::Error)]
+#[error("the task's record could not be changed")]
+pub struct RunError(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl From<UpdateError> for RunError {
+    fn from(error: UpdateError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// How an attempt is to be closed.
+pub(crate) enum Closing {
+    /// With this outcome.
+    End(Box<Outcome>),
+    /// Not by this worker: the claim is lost.
+    NotOurs,
+}
+
+/// Runs one attempt of a task to its end and tells its receiver. `stop` is the wish that this
+/// worker ends now.
+///
+/// # Errors
+/// [`RunError`]: the attempt is then left to others, and nothing of it lives here.
+pub async fn run_task(
+    engine: &Engine,
+    worker: &WorkerPorts,
+    job: WorkerJob,
+    stop: CancellationToken,
+) -> Result<RunEnd, RunError> {
+    let Some(claimed) = engine.claim(&job).await? else {
+        tracing::info!(task.id = %job.task_id, "nothing to do: the task is not pending here");
+        return Ok(RunEnd::NotOurs);
+    };
+    tracing::info!(task.id = %job.task_id, attempt = %claimed.record.attempt, "task claimed");
+    let watchers = Watchers::start(engine, &claimed);
+    engine.after_claim(&claimed.record).await?;
+
+    let closing = Stage::new(engine, worker, &claimed, watchers.orders.clone(), stop).play().await;
+    let Closing::End(outcome) = closing else {
+        watchers.stop().await;
+        tracing::warn!(task.id = %job.task_id, "the attempt was taken over; nothing is written");
+        return Ok(RunEnd::NotOurs);
+    };
+    let ended = engine.end(&claimed, *outcome).await?;
+    let result = match ended {
+        Some((record, token)) => {
+            let status = record.status;
+            tracing::info!(task.id = %job.task_id, status = status.as_str(), "task ended");
+            engine.deliver_first(record, token).await?;
+            RunEnd::Settled(status)
+        }
+        None => RunEnd::NotOurs,
+    };
+    watchers.stop().await;
+    Ok(result)
+}
+
+/// The heartbeat and the look at the own record, for as long as the attempt is this worker's.
+struct Watchers {
+    orders: Orders,
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Watchers {
+    fn start(engine: &Engine, claimed: &ClaimedAttempt) -> Self {
+        let orders = Orders::default();
+        let stop = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let id = claimed.record.task_id.clone();
+        let ports = engine.ports();
+        tasks.spawn(heartbeat::keep(ports.clone(), id.clone(), claimed.record.attempt, stop.clone()));
+        tasks.spawn(oversight::watch(ports.clone(), id, claimed.token.clone(), orders.clone(), stop.clone()));
+        Self { orders, stop, tasks }
+    }
+
+    async fn stop(mut self) {
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+impl Engine {
+    /// What a claim makes moot: the entry of the next start, and the payload where none is kept.
+    async fn after_claim(&self, record: &Record) -> Result<(), UpdateError> {
+        let ports = self.ports();
+        let start_entry = legwork_core::layout::due(record.starts.next_at, &record.task_id, record.attempt);
+        ports.delete_patiently(&start_entry, Patience::Long).await?;
+        if self.settings().payload_retention == Duration::ZERO {
+            self.delete_payload(record).await?;
+        }
+        Ok(())
+    }
+
+    /// The one swap that ends an attempt and owes its callback; nothing where the claim was lost.
+    async fn end(
+        &self,
+        claimed: &ClaimedAttempt,
+        outcome: Outcome,
+    ) -> Result<Option<(Record, legwork_core::id::Token)>, UpdateError> {
+        let ports = self.ports();
+        let token = ports.ids.token();
+        let mut moot = Vec::new();
+        let ended = ports
+            .update(
+                &claimed.record.task_id,
+                Patience::Long,
+                |record| record.end.as_ref() == Some(&token),
+                |record| {
+                    moot = [record.deadline_at, record.finish_by].into_iter().flatten().collect();
+                    let event = Event::Ended {
+                        claim: claimed.token.clone(),
+                        outcome: Box::new(outcome.clone()),
+                        token: token.clone(),
+                        now: ports.clock.now(),
+                    };
+                    let due = record.apply(event.clone())?.callback.next_attempt_at;
+                    Ok(Step::Swap { event, due: due.into_iter().collect() })
+                },
+            )
+            .await;
+        let record = match ended {
+            Ok((record, _)) => record,
+            Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        for at in moot {
+            let entry = legwork_core::layout::due(at, &record.task_id, record.attempt);
+            ports.delete_patiently(&entry, Patience::Long).await?;
+        }
+        Ok(Some((record, token)))
+    }
+
+    /// Before a cancelled tree is stopped: the verdict stands, so that nobody kills this worker while it
+    /// finishes. Returns false where the claim is lost.
+    pub(crate) async fn begin_finishing(
+        &self,
+        claimed: &ClaimedAttempt,
+        verdict: Verdict,
+        summary: legwork_core::record::Summary,
+    ) -> Result<bool, UpdateError> {
+        let ports = self.ports();
+        let finish_by = ports.clock.now().plus(legwork_core::record::FINISH_ALLOWANCE);
+        let swapped = ports
+            .update(
+                &claimed.record.task_id,
+                Patience::Long,
+                |record| record.is_claimed_by(&claimed.token) && record.verdict.is_some(),
+                |_| {
+                    Ok(Step::swap_after(
+                        finish_by,
+                        Event::Finishing {
+                            claim: claimed.token.clone(),
+                            verdict: verdict.clone(),
+                            summary: summary.clone(),
+                            finish_by,
+                        },
+                    ))
+                },
+            )
+            .await;
+        match swapped {
+            Ok(_) => Ok(true),
+            Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
