@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs what a fresh Debian machine with a Rust toolchain lacks, then checks everything.
+#
+#   ./scripts/test.sh            all checks and tests
+#   ./scripts/test.sh NAME...    all checks, and the tests whose names contain one of these
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The agent's version that the tests are written for.
+CLAUDE_VERSION=2.1.197
+# Verification libraries of receivers, pinned.
+STANDARDWEBHOOKS_NPM=1.0.0
+STANDARDWEBHOOKS_PYPI=1.0.0
+
+export CARGO_INCREMENTAL=0
+export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+tools=target/test-tools
+
+step() { printf '\n== %s\n' "$*"; }
+
+apt_missing=()
+need() { command -v "$1" >/dev/null 2>&1 || apt_missing+=("$2"); }
+need git git
+need node nodejs
+need npm npm
+need python3 python3
+need cc gcc
+need curl curl
+python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || apt_missing+=(python3-venv)
+if ((${#apt_missing[@]})); then
+  step "installing ${apt_missing[*]}"
+  sudo=""
+  [ "$(id -u)" = 0 ] || sudo=sudo
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "${apt_missing[@]}"
+fi
+
+if ! command -v cargo-nextest >/dev/null 2>&1; then
+  step "installing cargo-nextest"
+  cargo install --locked cargo-nextest
+fi
+
+claude=target/claude-cli/node_modules/@anthropic-ai/claude-code-linux-x64/claude
+case "$(uname -m)" in aarch64) claude=${claude/linux-x64/linux-arm64} ;; esac
+if ! "$claude" --version 2>/dev/null | grep -q "^$CLAUDE_VERSION "; then
+  step "installing the Claude CLI $CLAUDE_VERSION"
+  npm install --silent --no-audit --no-fund --ignore-scripts --prefix target/claude-cli \
+    "@anthropic-ai/claude-code@$CLAUDE_VERSION"
+fi
+export LEGWORK_TEST_CLAUDE=$PWD/$claude
+
+if [ ! -d "$tools/node/node_modules/standardwebhooks" ] || [ ! -x "$tools/python/bin/python" ]; then
+  step "installing the receivers' verification libraries"
+  npm install --silent --no-audit --no-fund --prefix "$tools/node" "standardwebhooks@$STANDARDWEBHOOKS_NPM"
+  python3 -m venv "$tools/python"
+  "$tools/python/bin/pip" install --quiet --disable-pip-version-check \
+    "standardwebhooks==$STANDARDWEBHOOKS_PYPI"
+fi
+export LEGWORK_TEST_NODE_MODULES=$PWD/$tools/node/node_modules
+export LEGWORK_TEST_PYTHON=$PWD/$tools/python/bin/python
+
+step "formatting"
+cargo fmt --all --check
+
+step "clippy"
+cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+
+step "doc-tests"
+cargo test --workspace --doc --locked --quiet
+
+step "tests"
+cargo nextest run --workspace --all-features --locked --no-fail-fast "$@"

@@ -1,0 +1,1 @@
+//! One function per sentence of each port contract.

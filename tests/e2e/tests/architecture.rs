@@ -1,0 +1,136 @@
+//! What may depend on what. A crate without a row fails.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// The crates of this workspace that each of them may use, tests aside.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("legwork-core", &[]),
+    ("legwork-ports", &["legwork-core"]),
+    ("legwork-adapters-local", &["legwork-core", "legwork-ports"]),
+    ("legwork-adapters-gcp", &["legwork-core", "legwork-ports"]),
+    ("legwork-engine", &["legwork-core", "legwork-ports"]),
+    (
+        "legwork-wiring",
+        &[
+            "legwork-core",
+            "legwork-ports",
+            "legwork-engine",
+            "legwork-adapters-local",
+            "legwork-adapters-gcp",
+        ],
+    ),
+    ("legwork-api", &["legwork-core", "legwork-ports", "legwork-engine", "legwork-wiring"]),
+    ("legwork-worker", &["legwork-core", "legwork-ports", "legwork-engine", "legwork-wiring"]),
+    (
+        "legwork-cli",
+        &[
+            "legwork-core",
+            "legwork-ports",
+            "legwork-engine",
+            "legwork-wiring",
+            "legwork-api",
+            "legwork-worker",
+        ],
+    ),
+    ("legwork-conformance", &["legwork-core", "legwork-ports"]),
+    ("legwork-simulators", &[]),
+    (
+        "legwork-e2e",
+        &[
+            "legwork-cli",
+            "legwork-core",
+            "legwork-simulators",
+            "legwork-engine",
+            "legwork-ports",
+            "legwork-adapters-local",
+        ],
+    ),
+];
+
+/// Crates from outside that only these may use.
+const FENCED: &[(&str, &[&str])] = &[
+    ("object_store", &["legwork-adapters-gcp"]),
+    (
+        "reqwest",
+        &[
+            "legwork-adapters-local",
+            "legwork-adapters-gcp",
+            "legwork-cli",
+            "legwork-e2e",
+            "legwork-simulators",
+        ],
+    ),
+    ("axum", &["legwork-api", "legwork-cli", "legwork-adapters-local", "legwork-simulators", "legwork-e2e"]),
+    ("clap", &["legwork-cli", "legwork-worker", "legwork-api", "legwork-wiring"]),
+];
+
+/// Everything that `core` is built from, tests aside.
+const CORE_IS_BUILT_FROM: &str = include_str!("core-dependencies.txt");
+
+fn metadata() -> cargo_metadata::Metadata {
+    MetadataCommand::new().other_options(vec!["--locked".to_owned()]).exec().expect("cargo metadata")
+}
+
+#[test]
+fn every_crate_uses_only_what_its_row_allows() {
+    let metadata = metadata();
+    let rows: BTreeMap<_, _> = MAY_USE.iter().copied().collect();
+
+    for package in metadata.workspace_packages() {
+        let name = package.name.as_str();
+        let allowed = rows.get(name).unwrap_or_else(|| panic!("{name} has no row in this table"));
+        for dependency in package.dependencies.iter().filter(|d| d.kind != DependencyKind::Development) {
+            if dependency.name.starts_with("legwork-") {
+                assert!(allowed.contains(&dependency.name.as_str()), "{name} uses {}", dependency.name);
+            }
+            for (fenced, users) in FENCED.iter().filter(|(fenced, _)| *fenced == dependency.name) {
+                assert!(users.contains(&name), "{name} uses {fenced}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_of_aws_is_locked() {
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+
+    let found: Vec<_> = lock.lines().filter(|line| line.starts_with("name = \"aws")).collect();
+
+    assert!(found.is_empty(), "{found:?}");
+    assert!(lock.contains("name = \"legwork-core\""));
+}
+
+#[test]
+fn core_has_no_std_and_is_built_from_a_written_list() {
+    let metadata = metadata();
+    let library =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/src/lib.rs")).unwrap();
+    let resolve = metadata.resolve.as_ref().unwrap();
+    let core = metadata
+        .workspace_packages()
+        .into_iter()
+        .find(|p| p.name.as_str() == "legwork-core")
+        .unwrap()
+        .id
+        .clone();
+
+    let mut seen = BTreeSet::new();
+    let mut open = vec![core.clone()];
+    while let Some(id) = open.pop() {
+        let node = resolve.nodes.iter().find(|node| node.id == id).unwrap();
+        for dependency in &node.deps {
+            if dependency.dep_kinds.iter().any(|kind| kind.kind == DependencyKind::Normal)
+                && seen.insert(dependency.pkg.clone())
+            {
+                open.push(dependency.pkg.clone());
+            }
+        }
+    }
+    let names: BTreeSet<&str> = seen.iter().map(|id| metadata[id].name.as_str()).collect();
+    let written: BTreeSet<&str> = CORE_IS_BUILT_FROM.lines().filter(|line| !line.is_empty()).collect();
+
+    assert!(library.contains("#![no_std]"));
+    assert_eq!(names, written);
+}
