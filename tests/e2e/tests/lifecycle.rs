@@ -42,7 +42,7 @@ async fn a_task_completes_its_log_is_whole_and_its_receiver_is_told() {
     assert_eq!(body["exitCode"], 0);
     assert_eq!(body["error"], Value::Null);
     assert_eq!(body["metadata"], json!({"7": "x", "k": 1.5}));
-    assert_eq!(body["summary"]["turns"].as_u64(), Some(2));
+    assert_eq!(body["summary"]["turns"].as_u64(), Some(3));
     assert!(body["logsPath"].as_str().unwrap().starts_with("file:///"));
     assert_eq!(record["callback"]["attempts"][0]["status"], 200);
     let lines = service.log_lines(&id).await;
@@ -167,7 +167,7 @@ async fn an_exit_without_a_successful_result_is_a_failure() {
         ("error-result", 1, "Claude ended without a successful result"),
         ("exit code=3 stderr=boom", 3, "Claude process exited with code 3"),
         ("signal name=SEGV", 139, "Claude process exited with code 139"),
-        ("truncate", 1, "Transcript was altered"),
+        ("slow lines=3 every_ms=100\nmode: truncate", 1, "Transcript was altered"),
     ];
     for (mode, code, error) in cases {
         let id = service.submit(&modes(&[mode]), None, json!({})).await;
