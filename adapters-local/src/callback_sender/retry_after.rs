@@ -36,7 +36,7 @@ mod tests {
     fn seconds_and_dates_are_pauses() {
         let now = Timestamp::parse("1994-11-06T08:49:30Z").unwrap();
 
-        assert_eq!(parse("120", now), Some(Duration::from_secs(120)));
+        assert_eq!(parse("120", now), Some(Duration::from_mins(2)));
         assert_eq!(parse("Sun, 06 Nov 1994 08:49:37 GMT", now), Some(Duration::from_secs(7)));
         assert_eq!(parse("Sun, 06 Nov 1993 08:49:37 GMT", now), Some(Duration::ZERO));
         assert_eq!(parse("soon", now), None);

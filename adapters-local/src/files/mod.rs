@@ -100,6 +100,7 @@ impl Failure {
             advice,
             source: Box::new(error),
         };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "kinds of IO errors are many and open")]
         match error.kind() {
             io::ErrorKind::NotFound => StorageError::NotFound { key },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -161,7 +162,7 @@ fn put(places: &Places, key: &str, bytes: &[u8], precondition: &Precondition) ->
         file.write_all(bytes)?;
         file.sync_all()
     });
-    let placed = written.map_err(Failure::from).and_then(|()| {
+    let put = written.map_err(Failure::from).and_then(|()| {
         let _lock = places.lock(key)?;
         let fits = match precondition {
             Precondition::Always => true,
@@ -178,11 +179,11 @@ fn put(places: &Places, key: &str, bytes: &[u8], precondition: &Precondition) ->
         publish(&half, &target, &places.objects)?;
         Ok(())
     });
-    if placed.is_err() {
+    if put.is_err() {
         // It may be gone already; a leftover is removed later.
         drop(fs::remove_file(&half));
     }
-    placed.map(|()| version_of(bytes))
+    put.map(|()| version_of(bytes))
 }
 
 fn get(places: &Places, key: &str, range: Option<(u64, u64)>) -> Result<Object, Failure> {

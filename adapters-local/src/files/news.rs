@@ -74,8 +74,8 @@ impl News {
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let waiters = watched.entry(folder.to_owned()).or_default();
         if *waiters == 0 {
-            let mut watcher = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-            watcher.as_mut()?.watch(folder, RecursiveMode::NonRecursive).ok()?;
+            let mut kernel = self.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            kernel.as_mut()?.watch(folder, RecursiveMode::NonRecursive).ok()?;
         }
         *waiters = waiters.saturating_add(1);
         Some(Watching { news: self, folder: folder.to_owned() })
@@ -95,8 +95,8 @@ impl Drop for Watching<'_> {
         *waiters = waiters.saturating_sub(1);
         if *waiters == 0 {
             watched.remove(&self.folder);
-            let mut watcher = self.news.watcher.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(watcher) = watcher.as_mut() {
+            let mut kernel = self.news.watcher.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(watcher) = kernel.as_mut() {
                 // The kernel has dropped the watch itself where the folder is gone.
                 drop(watcher.unwatch(&self.folder));
             }

@@ -67,13 +67,7 @@ impl Executions {
     }
 
     /// Writes which process it is.
-    pub(super) fn describe(
-        &self,
-        mut lock: &File,
-        pid: u32,
-        task_id: &TaskId,
-        attempt: Attempt,
-    ) -> io::Result<()> {
+    pub(super) fn describe(mut lock: &File, pid: u32, task_id: &TaskId, attempt: Attempt) -> io::Result<()> {
         let start_ticks = start_ticks(pid).unwrap_or_default();
         let description = Description { pid, start_ticks, task_id: task_id.clone(), attempt };
         lock.rewind()?;

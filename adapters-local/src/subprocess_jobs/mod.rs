@@ -112,7 +112,7 @@ impl SubprocessJobs {
             .process_group(0)
             .spawn()?;
         let pid = child.id().ok_or_else(|| io::Error::other("the worker ended at once"))?;
-        self.executions.describe(&lock, pid, &job.task_id, job.attempt)?;
+        Executions::describe(&lock, pid, &job.task_id, job.attempt)?;
         Ok(child)
     }
 
@@ -184,7 +184,7 @@ impl Jobs for SubprocessJobs {
                 Ok(status) if status.success() => {}
                 Ok(status) => tracing::warn!(execution = %worker, %status, "worker ended badly"),
                 Err(error) => {
-                    tracing::warn!(execution = %worker, error = %error, "worker could not be awaited")
+                    tracing::warn!(execution = %worker, error = %error, "worker could not be awaited");
                 }
             }
             ended.notify_waiters();

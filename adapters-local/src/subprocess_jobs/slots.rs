@@ -16,7 +16,7 @@ use crate::clock::SystemIds;
 /// The slots of a data folder.
 #[derive(Debug)]
 pub(super) struct Slots {
-    slots: PathBuf,
+    places: PathBuf,
     services: PathBuf,
     own: NonZeroU32,
 }
@@ -36,8 +36,8 @@ pub(super) fn try_lock(file: &File) -> io::Result<bool> {
 
 impl Slots {
     pub(super) fn open(data_dir: &Path, own: NonZeroU32) -> io::Result<Self> {
-        let this = Self { slots: data_dir.join("slots"), services: data_dir.join("services"), own };
-        make_folder(&this.slots)?;
+        let this = Self { places: data_dir.join("slots"), services: data_dir.join("services"), own };
+        make_folder(&this.places)?;
         make_folder(&this.services)?;
         Ok(this)
     }
@@ -80,7 +80,7 @@ impl Slots {
     /// Takes the first free slot.
     pub(super) fn reserve(&self) -> io::Result<Option<Slot>> {
         for number in 0..self.count()? {
-            let lock = open_lock(&self.slots.join(format!("{number}.lock")))?;
+            let lock = open_lock(&self.places.join(format!("{number}.lock")))?;
             if try_lock(&lock)? {
                 return Ok(Some(Slot { number, lock }));
             }

@@ -146,7 +146,7 @@ pub(crate) fn query_error(error: QueryError, id: Option<&TaskId>) -> ApiError {
             "cursor must be the nextCursor of an earlier answer",
         ),
         QueryError::Refused { advice } => ApiError::new(StatusCode::BAD_GATEWAY, "refused", advice).later(),
-        other => unavailable(&other),
+        other @ (QueryError::Unavailable { .. } | _) => unavailable(&other),
     }
 }
 
@@ -162,7 +162,7 @@ fn unavailable(error: &(dyn std::error::Error + 'static)) -> ApiError {
 pub(crate) fn cancel_error(error: CancelError, id: &TaskId) -> ApiError {
     match error {
         CancelError::NotFound { reason } => ApiError::not_found(id.as_str(), &reason),
-        other => unavailable(&other),
+        other @ (CancelError::Unavailable { .. } | _) => unavailable(&other),
     }
 }
 
@@ -176,6 +176,6 @@ pub(crate) fn watch_error(error: WatchError, id: &TaskId) -> ApiError {
             "Too many logs are being followed; try again later, or raise MAX_WATCHERS",
         )
         .later(),
-        other => unavailable(&other),
+        other @ (WatchError::Unavailable { .. } | _) => unavailable(&other),
     }
 }

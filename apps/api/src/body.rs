@@ -10,7 +10,7 @@ use http_body_util::BodyExt as _;
 use crate::answer::ApiError;
 
 /// How long a body may take to arrive.
-const TIME_LIMIT: Duration = Duration::from_secs(60);
+const TIME_LIMIT: Duration = Duration::from_mins(1);
 /// How much of a body that is too large is read and dropped, so that a client that still sends sees the
 /// answer instead of a broken connection.
 const DROPPED_BYTES: usize = 16 * 1024 * 1024;

@@ -72,7 +72,7 @@ impl Engine {
                                 now,
                             };
                             let due = record.apply(event.clone())?.callback.next_attempt_at;
-                            Ok(Step::Swap { event, due: due.into_iter().collect() })
+                            Ok(Step::swap_with(event, due))
                         }
                         Status::Running
                             if record.cancel_requested_at.is_some() && record.verdict.is_none() =>

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Time limit of an attempt whose request cannot be opened.
-const UNREADABLE_TIMEOUT: Duration = Duration::from_secs(60);
+const UNREADABLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An attempt that is this worker's to run.
 #[derive(Debug)]

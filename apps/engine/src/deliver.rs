@@ -24,9 +24,9 @@ use crate::{
 };
 
 /// How long a worker stays to make further attempts.
-const WORKER_STAYS: Duration = Duration::from_secs(3 * 60);
+const WORKER_STAYS: Duration = Duration::from_mins(3);
 /// How long after a payload's deletion the object is deleted once more, against a put that landed late.
-const DELETE_AGAIN: Duration = Duration::from_secs(10 * 60);
+const DELETE_AGAIN: Duration = Duration::from_mins(10);
 
 /// What became of one attempt.
 struct Attempted {
@@ -87,7 +87,7 @@ impl Engine {
                     let at = now.max(record.callback.next_attempt_at.unwrap_or(now));
                     let event = Event::CallbackClaimed { token: token.clone(), now: at };
                     let due = record.apply(event.clone())?.callback.next_attempt_at;
-                    Ok(Step::Swap { event, due: due.into_iter().collect() })
+                    Ok(Step::swap_with(event, due))
                 },
             )
             .await?;
@@ -134,7 +134,7 @@ impl Engine {
                     duration: Some(attempted.duration),
                     next_at,
                 };
-                Ok(Step::Swap { event, due: next_at.into_iter().collect() })
+                Ok(Step::swap_with(event, next_at))
             })
             .await?;
         if let Some(at) = counted_at.filter(|at| record.callback.next_attempt_at != Some(*at)) {

@@ -64,7 +64,7 @@ impl Drop for Feed {
 /// All followed tasks of this process.
 #[derive(Debug)]
 pub(crate) struct Feeds {
-    feeds: Mutex<HashMap<TaskId, Weak<Feed>>>,
+    by_task: Mutex<HashMap<TaskId, Weak<Feed>>>,
     watchers: Arc<AtomicUsize>,
     max_watchers: usize,
 }
@@ -81,7 +81,7 @@ impl Drop for Place {
 
 impl Feeds {
     pub(crate) fn new(max_watchers: usize) -> Self {
-        Self { feeds: Mutex::default(), watchers: Arc::default(), max_watchers }
+        Self { by_task: Mutex::default(), watchers: Arc::default(), max_watchers }
     }
 
     /// Takes a place for one more watcher; nothing where there are as many as may be.
@@ -94,7 +94,7 @@ impl Feeds {
     /// Returns the task's feed, beginning one where nobody follows it yet. It ends when its last
     /// watcher leaves.
     pub(crate) fn of(&self, ports: &Ports, id: &TaskId, next: u32) -> Arc<Feed> {
-        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut feeds = self.by_task.lock().unwrap_or_else(PoisonError::into_inner);
         feeds.retain(|_, feed| feed.strong_count() > 0);
         if let Some(feed) = feeds.get(id).and_then(Weak::upgrade)
             && feed

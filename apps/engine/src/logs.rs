@@ -190,12 +190,9 @@ impl Writer {
                 }
                 () = until(give_up_at), if give_up_at.is_some() && !self.abandoned => self.abandon(),
                 changed = deadline.changed(), if !self.abandoned && changed_is_open(&deadline) => drop(changed),
-                batch = inbox.recv(), if open && (room || self.abandoned) => match batch {
-                    Some(batch) => self.take(&batch),
-                    None => {
-                        self.flush();
-                        open = false;
-                    }
+                batch = inbox.recv(), if open && (room || self.abandoned) => if let Some(batch) = batch { self.take(&batch) } else {
+                    self.flush();
+                    open = false;
                 },
             }
         }

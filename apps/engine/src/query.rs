@@ -67,7 +67,9 @@ impl From<StorageError> for QueryError {
             StorageError::Refused { advice, .. } => {
                 Self::Refused { advice: format!("The store refuses: {advice}") }
             }
-            other => Self::Unavailable { source: Box::new(other) },
+            other @ (StorageError::Conflict { .. } | StorageError::Unavailable { .. } | _) => {
+                Self::Unavailable { source: Box::new(other) }
+            }
         }
     }
 }
@@ -77,7 +79,9 @@ impl From<UpdateError> for QueryError {
         match error {
             UpdateError::Store(error) => error.into(),
             UpdateError::Missing => Self::NotFound,
-            other => Self::Unavailable { source: Box::new(other) },
+            other @ (UpdateError::NotAllowed(_) | UpdateError::Unreadable(_)) => {
+                Self::Unavailable { source: Box::new(other) }
+            }
         }
     }
 }
@@ -102,10 +106,7 @@ impl Engine {
         limit: usize,
         cursor: Option<&str>,
     ) -> Result<TaskPage, QueryError> {
-        let after = match cursor {
-            Some(name) => Some(format!("{}{name}", layout::INDEX)),
-            None => None,
-        };
+        let after = cursor.map(|name| format!("{}{name}", layout::INDEX));
         if after.as_deref().is_some_and(|key| layout::parse_index(key).is_none()) {
             return Err(QueryError::BadCursor);
         }

@@ -22,7 +22,7 @@ use legwork_ports::{
 use crate::Ports;
 
 /// How long a swap is repeated while the store does not answer.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+const PATIENCE: Duration = Duration::from_mins(10);
 /// How long somebody who waits for an answer lets it be repeated.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,7 +32,7 @@ pub(crate) enum Step {
     /// Swap to what the event makes of it, after putting `due/` entries at these times.
     Swap {
         /// What happens.
-        event: Event,
+        event: Box<Event>,
         /// When something will be owed that this swap relies on.
         due: Vec<Timestamp>,
     },
@@ -42,11 +42,15 @@ pub(crate) enum Step {
 
 impl Step {
     pub(crate) fn swap(event: Event) -> Self {
-        Self::Swap { event, due: Vec::new() }
+        Self::Swap { event: Box::new(event), due: Vec::new() }
+    }
+
+    pub(crate) fn swap_with(event: Event, due: Option<Timestamp>) -> Self {
+        Self::Swap { event: Box::new(event), due: due.into_iter().collect() }
     }
 
     pub(crate) fn swap_after(due: Timestamp, event: Event) -> Self {
-        Self::Swap { event, due: vec![due] }
+        Self::swap_with(event, Some(due))
     }
 }
 
@@ -170,7 +174,7 @@ impl Ports {
                 Some((before, bytes, next)) if before == version => (bytes, next),
                 _ => {
                     let Step::Swap { event, due } = decide(&record)? else { return Ok((record, false)) };
-                    let next = record.apply(event)?;
+                    let next = record.apply(*event)?;
                     for at in due {
                         self.put_due(id, &next, at, patience).await?;
                     }

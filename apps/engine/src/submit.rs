@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// A submitter slower than this between winning the record and starting leaves the start to others.
-const START_WINDOW: Duration = Duration::from_secs(60);
+const START_WINDOW: Duration = Duration::from_mins(1);
 /// A creator slower than this looks again whether its payload is still wanted.
 const RECHECK_AFTER: Duration = Duration::from_secs(5);
 /// How long a count of open tasks is trusted.
@@ -127,14 +127,13 @@ impl Engine {
         let max = self.settings().max_open_tasks;
         let now = self.ports().clock.monotonic();
         let trusted = self.inner.gate.count(now);
-        let open = match trusted {
-            Some(open) => open,
-            None => {
-                let listed =
-                    self.ports().storage.list(layout::ACTIVE, None, max).await.map_err(store_error)?.len();
-                self.inner.gate.set(now, listed);
-                listed
-            }
+        let open = if let Some(open) = trusted {
+            open
+        } else {
+            let listed =
+                self.ports().storage.list(layout::ACTIVE, None, max).await.map_err(store_error)?.len();
+            self.inner.gate.set(now, listed);
+            listed
         };
         if open < max || (named && self.exists(id).await?) {
             self.inner.gate.add_one();
@@ -210,8 +209,8 @@ impl Submission<'_> {
         let (record, existed) = created?;
         due.map_err(store_error)?;
         let sealed = self.seal(&key, wrapped.map_err(keys_error)?);
-        if existed && !self.digests.contains(&record.request_digest) || (existed && self.route == Route::Run)
-        {
+        let same = self.route == Route::RunAsync && self.digests.contains(&record.request_digest);
+        if existed && !same {
             return Err(SubmitError::Exists);
         }
         if existed && (record.status != Status::Pending || record.payload == Payload::Deleted) {
@@ -243,7 +242,7 @@ impl Submission<'_> {
                 Route::Run => TaskKind::Sync,
                 Route::RunAsync => TaskKind::Async,
             },
-            callback_url: callback.map(|url| url.shown()),
+            callback_url: callback.map(legwork_core::request::CallbackUrl::shown),
             callback_target: callback.map(|url| url.target().to_owned()),
             now: self.engine.ports().clock.now(),
             metadata: metadata(&self.request.metadata),
@@ -378,7 +377,10 @@ fn store_error(error: StorageError) -> SubmitError {
         StorageError::Refused { advice, .. } => {
             SubmitError::Refused { advice: format!("The store refuses: {advice}") }
         }
-        _ => unavailable("The store does not answer; send the same request again"),
+        StorageError::NotFound { .. }
+        | StorageError::Conflict { .. }
+        | StorageError::Unavailable { .. }
+        | _ => unavailable("The store does not answer; send the same request again"),
     }
 }
 
@@ -388,7 +390,9 @@ fn keys_error(error: KeysError) -> SubmitError {
         KeysError::Refused { advice, .. } => {
             SubmitError::Refused { advice: format!("The key service refuses: {advice}") }
         }
-        _ => unavailable("The key service does not answer; send the same request again"),
+        KeysError::Rejected | KeysError::Unavailable { .. } | _ => {
+            unavailable("The key service does not answer; send the same request again")
+        }
     }
 }
 
@@ -398,7 +402,7 @@ fn jobs_error(error: JobsError) -> SubmitError {
         JobsError::Refused { advice, .. } => SubmitError::Refused {
             advice: format!("The task is stored, but the job service refuses: {advice}"),
         },
-        _ => unavailable(
+        JobsError::Unavailable { .. } | _ => unavailable(
             "The task is stored, but the job service does not answer; send the same request again",
         ),
     }

@@ -119,13 +119,12 @@ fn engine(
     api_token: Option<&Secret<String>>,
 ) -> Result<Engine, PlatformError> {
     let data_dir = &config.data_dir;
-    let secrets = match &config.callback_secrets {
-        Some(secrets) => secrets.clone(),
-        None => {
-            let secret = secret_in(data_dir, CALLBACK_SECRET_FILE)?;
-            SigningSecrets::parse(secret.expose())
-                .map_err(|error| PlatformError::new(format!("{CALLBACK_SECRET_FILE} is unusable"), &error))?
-        }
+    let secrets = if let Some(secrets) = &config.callback_secrets {
+        secrets.clone()
+    } else {
+        let secret = secret_in(data_dir, CALLBACK_SECRET_FILE)?;
+        SigningSecrets::parse(secret.expose())
+            .map_err(|error| PlatformError::new(format!("{CALLBACK_SECRET_FILE} is unusable"), &error))?
     };
     let ports = Ports {
         storage: Arc::new(FileStorage::open(data_dir).map_err(|error| cannot_write(data_dir, &error))?),

@@ -22,7 +22,7 @@ pub enum EnvFile {
 /// Names and values from all sources, the stronger ones first.
 #[derive(Debug, Clone, Default)]
 pub struct Values {
-    values: BTreeMap<String, String>,
+    by_name: BTreeMap<String, String>,
     /// Names whose values are not text.
     broken: Vec<String>,
     file: Option<PathBuf>,
@@ -44,7 +44,7 @@ impl Values {
         }
         for (name, value) in flags {
             if let Some(value) = value {
-                read.values.insert(name.to_owned(), value);
+                read.by_name.insert(name.to_owned(), value);
             }
         }
         Ok(read)
@@ -53,13 +53,13 @@ impl Values {
     /// Returns values from pairs alone.
     pub fn from_pairs<'p>(pairs: impl IntoIterator<Item = (&'p str, &'p str)>) -> Self {
         let values = pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { values, ..Self::default() }
+        Self { by_name: values, ..Self::default() }
     }
 
     fn add(&mut self, name: OsString, value: OsString) {
         let Ok(name) = name.into_string() else { return };
         match value.into_string() {
-            Ok(value) => drop(self.values.insert(name, value)),
+            Ok(value) => drop(self.by_name.insert(name, value)),
             Err(_) => self.broken.push(name),
         }
     }
@@ -80,7 +80,7 @@ impl Values {
             // The error would show the line, and with it perhaps a secret.
             let (name, value) =
                 entry.map_err(|_| format!("{} has a line that is not NAME=VALUE", path.display()))?;
-            self.values.insert(name, value);
+            self.by_name.insert(name, value);
         }
         self.file = Some(path);
         Ok(())
@@ -88,7 +88,7 @@ impl Values {
 
     /// Returns a value; one that is empty or blank counts as absent.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+        self.by_name.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
     }
 
     /// Returns whether the variable is there but is not text.

@@ -1,1 +1,3 @@
-//! One function per sentence of each port contract.
+//! One function per sentence of each port contract, run over every adapter.
+
+pub mod agent;

@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::missing_panics_doc,
     clippy::disallowed_types,
@@ -16,9 +17,10 @@ pub use processes::{Reachable, processes_mentioning, reachable};
 pub use service::{Answer, Service, ServiceBuilder};
 
 /// How long a test waits for anything before it fails.
-pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// The prompt of a simulated agent: its modes, a line each.
 pub fn modes(lines: &[&str]) -> String {
-    lines.iter().map(|line| format!("mode: {line}\n")).collect()
+    let lines: Vec<String> = lines.iter().map(|line| format!("mode: {line}")).collect();
+    lines.join("\n")
 }

@@ -1,5 +1,7 @@
 //! The real Claude CLI, against the simulator of the Messages API.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail the test")]
+
 use std::time::Duration;
 
 use legwork_e2e::{Service, ServiceBuilder, processes_mentioning, reachable};

@@ -1,5 +1,7 @@
 //! `legwork demo` needs nothing but the program itself.
 
+#![expect(clippy::disallowed_types, reason = "the program is run as a person runs it")]
+
 use std::process::Command;
 
 #[test]

@@ -14,7 +14,7 @@ async fn every_line_of_a_flood_is_stored_in_order_and_once() {
 
     let id = service.submit(&modes(&["flood lines=200000 bytes=200"]), None, json!({})).await;
     let record = service
-        .wait_for(&id, std::time::Duration::from_secs(240), |r| {
+        .wait_for(&id, std::time::Duration::from_mins(4), |r| {
             r["status"] != "pending" && r["status"] != "running"
         })
         .await;

@@ -1,5 +1,11 @@
 //! Following a task: order, resumption, latency, the closing event.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests fail the test, and latency is measured"
+)]
+
 use std::{
     path::Path,
     time::{Duration, Instant, SystemTime},

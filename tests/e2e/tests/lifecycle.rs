@@ -1,5 +1,11 @@
 //! A task from its submission to its callback, with the simulated agent.
 
+#![expect(
+    clippy::panic,
+    clippy::disallowed_types,
+    reason = "helpers of tests fail the test, and a worker is killed"
+)]
+
 use std::{path::Path, time::Duration};
 
 use legwork_e2e::{Service, ServiceBuilder, modes, processes_mentioning, reachable};

@@ -80,7 +80,7 @@ impl Drop for CancelOnLeave {
             match engine.cancel(&id).await {
                 Ok(_) | Err(legwork_engine::CancelError::NotFound { .. }) => {}
                 Err(error) => {
-                    tracing::warn!(task.id = %id, error = %error, "the task of a client that left runs on")
+                    tracing::warn!(task.id = %id, error = %error, "the task of a client that left runs on");
                 }
             }
         });

@@ -135,7 +135,7 @@ impl Conversation<'_> {
         let now = self.engine.ports().clock.now();
         let mut batch = LineBatch::default();
         splitter.push(bytes, |line| {
-            transcript.line(line, now, self.redactor, |line| batch.push(line.as_bytes()))
+            transcript.line(line, now, self.redactor, |line| batch.push(line.as_bytes()));
         });
         self.log.write(batch).await;
     }

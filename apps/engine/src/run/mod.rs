@@ -165,7 +165,7 @@ impl Engine {
                         now: ports.clock.now(),
                     };
                     let due = record.apply(event.clone())?.callback.next_attempt_at;
-                    Ok(Step::Swap { event, due: due.into_iter().collect() })
+                    Ok(Step::swap_with(event, due))
                 },
             )
             .await;

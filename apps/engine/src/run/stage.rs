@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long lines are waited for after the agent has ended.
-const LINES_DEADLINE: Duration = Duration::from_secs(10 * 60);
+const LINES_DEADLINE: Duration = Duration::from_mins(10);
 /// How long lines are waited for after the worker was told to stop.
 pub(super) const STOPPED_LINES_DEADLINE: Duration = Duration::from_secs(8);
 
@@ -230,7 +230,7 @@ impl<'a> Stage<'a> {
                 ),
                 detail: None,
             },
-            other => internal("The agent could not be started", other),
+            other @ (AgentError::Machine { .. } | _) => internal("The agent could not be started", other),
         }
     }
 
