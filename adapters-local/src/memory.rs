@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Bound,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -126,9 +127,13 @@ impl Storage for MemoryStorage {
         limit: usize,
     ) -> Result<Vec<Entry>, StorageError> {
         Ok(self.with(|objects| {
+            let first = match after {
+                Some(after) if after >= prefix => Bound::Excluded(after),
+                Some(_) | None => Bound::Included(prefix),
+            };
             objects
-                .iter()
-                .filter(|(key, _)| key.starts_with(prefix) && after.is_none_or(|after| key.as_str() > after))
+                .range::<str, _>((first, Bound::Unbounded))
+                .take_while(|(key, _)| key.starts_with(prefix))
                 .take(limit)
                 .map(|(key, object)| Entry {
                     key: key.clone(),

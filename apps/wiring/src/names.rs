@@ -71,10 +71,11 @@ pub const HOME: &str = "HOME";
 /// The user's data folder, below which the default data folder is.
 pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 
-/// All names that a worker is given by the service that starts it.
+/// All names that a worker is given by the service that starts it. The API token is among them to be masked.
 pub const FOR_WORKERS: &[&str] = &[
     PLATFORM,
     DATA_DIR,
+    API_TOKEN,
     CALLBACK_SECRET,
     CLAUDE_COMMAND,
     UPSTREAM_URL,

@@ -1,0 +1,1 @@
+//! What every `Callbacks` has to keep.

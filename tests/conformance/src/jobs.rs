@@ -1,0 +1,1 @@
+//! What every `Jobs` has to keep.
