@@ -156,7 +156,10 @@ impl Storage for MemoryStorage {
     }
 
     fn url(&self, key: &Key) -> String {
-        format!("memory:///{key}")
+        // A file's path has all its odd characters written as an address has them.
+        let path = Path::new("/").join(key);
+        let url = url::Url::from_file_path(&path).map_or_else(|()| key.to_owned(), String::from);
+        url.replacen("file:", "memory:", 1)
     }
 
     async fn changed(&self, _prefix: &str, at_most: Duration) {

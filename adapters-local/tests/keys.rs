@@ -18,7 +18,7 @@ use legwork_core::{envelope::DataKey, secret::Secret};
 use legwork_ports::keys::{Keys as _, KeysError};
 use tempfile::TempDir;
 
-async fn file() -> (KeysBench, TempDir) {
+fn file() -> (KeysBench, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     let bench = KeysBench {

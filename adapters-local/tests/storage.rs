@@ -16,7 +16,7 @@ use legwork_conformance::storage::StorageBench;
 use legwork_ports::storage::{Precondition, Storage as _, StorageError};
 use tempfile::TempDir;
 
-async fn files() -> (StorageBench, TempDir) {
+fn files() -> (StorageBench, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let bench = StorageBench {
@@ -27,7 +27,7 @@ async fn files() -> (StorageBench, TempDir) {
     (bench, folder)
 }
 
-async fn memory() -> (StorageBench, TempDir) {
+fn memory() -> (StorageBench, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let storage = MemoryStorage::default();
     let bench = StorageBench {

@@ -123,9 +123,9 @@ impl Topics {
         }
     }
 
-    /// Removes the topics that nobody has waited for lately and returns them.
-    fn take_unused(&self) -> Vec<PathBuf> {
-        let unused = |topic: &mut Topic| topic.changes.receiver_count() == 0 && topic.used.elapsed() > LINGER;
+    /// Removes the topics that nobody has waited for since then and returns them.
+    fn take_unused(&self, since: Duration) -> Vec<PathBuf> {
+        let unused = |topic: &mut Topic| topic.changes.receiver_count() == 0 && topic.used.elapsed() > since;
         self.lock().extract_if(|_, topic| unused(topic)).map(|(folder, _)| folder).collect()
     }
 }
@@ -199,7 +199,7 @@ impl News {
         let topic = folder.to_owned();
         let done = tokio::task::spawn_blocking(move || {
             let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
-            for unused in topics.take_unused() {
+            for unused in topics.take_unused(LINGER) {
                 kernel.forget(&unused);
             }
             if !topics.lock().get(&topic).is_some_and(|topic| matches!(topic.footing, Footing::Unset)) {
@@ -317,15 +317,19 @@ mod tests {
         assert!(woken.is_ok());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn watches_that_nobody_needs_are_let_go() {
         let folder = tempfile::tempdir().unwrap();
         let news = news(folder.path());
-        news.wait("a/", LINGER).await;
+        let needed = news.places.folder("needed/").unwrap();
+        let (waiter, _) = news.join(&needed);
+        news.wait("unused/", LINGER).await;
 
-        tokio::time::advance(LINGER * 2).await;
-        news.wait("b/", LINGER).await;
+        let too_soon = news.topics.take_unused(LINGER);
+        let unused = news.topics.take_unused(Duration::ZERO);
 
-        assert!(footing(&news, &news.places.folder("a/").unwrap()).is_none());
+        assert!(too_soon.is_empty());
+        assert_eq!(unused, [news.places.folder("unused/").unwrap()]);
+        assert!(waiter.has_changed().is_ok());
     }
 }

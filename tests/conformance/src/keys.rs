@@ -25,7 +25,7 @@ pub struct KeysBench {
 
 /// Makes one `#[tokio::test]` of each function of [`keys`](crate::keys).
 ///
-/// The argument is an async function that returns a [`KeysBench`](crate::keys::KeysBench) and a value
+/// The argument is a function that returns a [`KeysBench`](crate::keys::KeysBench) and a value
 /// that keeps it alive.
 #[macro_export]
 macro_rules! keys_suite {
@@ -44,7 +44,7 @@ macro_rules! keys_suite {
     ($make:path: $($name:ident),* $(,)?) => {
         $(#[tokio::test]
         async fn $name() {
-            let (bench, _alive) = $make().await;
+            let (bench, _alive) = $make();
             $crate::keys::$name(&bench).await;
         })*
     };
