@@ -72,6 +72,7 @@ pub enum AgentError {
 }
 
 /// Runs commands whose whole process tree ends with them.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Agent: fmt::Debug + Send + Sync + 'static {
     /// Starts the command. Everything it writes to stdout arrives through
@@ -83,6 +84,7 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A command that runs. Dropping it stops its whole tree, too, but does not wait for it.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait AgentRun: fmt::Debug + Send {
     /// Returns the next bytes of stdout in order, at most 256 KiB and as soon as there are

@@ -52,6 +52,7 @@ pub enum CallbackError {
 }
 
 /// Sends callbacks.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Callbacks: fmt::Debug + Send + Sync + 'static {
     /// Posts the bytes once and returns the answer. The address is judged when connecting, after

@@ -9,6 +9,7 @@ use legwork_core::{
 };
 
 /// Tells the time and waits.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the wall time, which may jump.
@@ -23,6 +24,7 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 }
 
 /// Makes unpredictable values.
+#[cfg_attr(feature = "mock", mockall::automock)]
 pub trait IdSource: fmt::Debug + Send + Sync + 'static {
     /// Fills the bytes from a cryptographic source.
     fn fill(&self, bytes: &mut [u8]);

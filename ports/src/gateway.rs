@@ -15,6 +15,7 @@ pub struct GatewayError {
 }
 
 /// Opens gateways.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Gateway: fmt::Debug + Send + Sync + 'static {
     /// Opens a gateway for one task on this machine: it admits whoever shows `token`, forwards
@@ -30,6 +31,7 @@ pub trait Gateway: fmt::Debug + Send + Sync + 'static {
 }
 
 /// A gateway that is open. Dropping it closes it.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait OpenGateway: fmt::Debug + Send + Sync {
     /// Returns the address that takes the place of the model's API.

@@ -87,6 +87,7 @@ impl JobsError {
 }
 
 /// Starts workers and tells how they fare.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Jobs: fmt::Debug + Send + Sync + 'static {
     /// Tells who starts pending tasks on this platform.

@@ -38,6 +38,7 @@ impl KeysError {
 }
 
 /// Wraps and unwraps 32-byte data keys with data bound to them.
+#[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 pub trait Keys: fmt::Debug + Send + Sync + 'static {
     /// Returns the wrapped key; it opens only with the same `bound` bytes. Two calls with the same

@@ -112,7 +112,7 @@ pub(super) struct Half {
 impl Half {
     /// Makes what was written durable.
     ///
-    /// The file's time is set to the nanosecond: the kernel's own is as coarse as its timer, and an inode
+    /// The file's time is set to the nanosecond: the kernel's own may be as coarse as its timer, and an inode
     /// number is used again soon, so two writes could otherwise look like one in a listing.
     #[expect(clippy::disallowed_methods, reason = "file times are the machine's, whatever a task believes")]
     pub(super) fn finish(&self) -> io::Result<()> {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// When somebody looks whether the worker has seen the wish.
-const LOOK_AFTER: Duration = Duration::from_secs(15);
+pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(15);
 
 /// How far a cancel has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

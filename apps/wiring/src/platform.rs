@@ -79,6 +79,8 @@ impl LocalWorker {
 /// [`PlatformError`] with what to do.
 pub fn local_service(config: &Config) -> Result<LocalService, PlatformError> {
     make_data_dir(&config.data_dir)?;
+    close_memory()
+        .map_err(|error| PlatformError::new("the service could not be closed to agents", &error))?;
     let api_token = match &config.api_token {
         TokenSetting::Off => None,
         TokenSetting::Given(token) => Some(token.clone()),
@@ -196,8 +198,13 @@ fn workspaces_dir(data_dir: &Path) -> PathBuf {
 /// A worker's memory and environment are nobody else's to read, and what its guard leaves behind becomes
 /// its own child.
 fn harden() -> io::Result<()> {
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    close_memory()?;
     become_subreaper()
+}
+
+/// Closes this process's memory and environment to others of the same user.
+fn close_memory() -> io::Result<()> {
+    Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
 fn make_data_dir(path: &Path) -> Result<(), PlatformError> {

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use legwork_core::{id::TaskId, request::Route};
 use legwork_engine::{Accepted, Engine, Position, SubmitError};
 use serde_json::json;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Api;
 use crate::{
@@ -55,6 +55,7 @@ pub(super) async fn run(State(api): State<Api>, request: Request) -> Result<Resp
     let leaving = CancelOnLeave {
         engine: api.engine.clone(),
         background: api.background.clone(),
+        stop: api.stop.clone(),
         id: Some(id.clone()),
     };
     let items = api.engine.watch(&id, Position::START).await.map_err(|error| watch_error(error, &id))?;
@@ -69,12 +70,14 @@ pub(super) async fn run(State(api): State<Api>, request: Request) -> Result<Resp
 struct CancelOnLeave {
     engine: Engine,
     background: TaskTracker,
+    /// A service that stops is no client that leaves: the task runs on.
+    stop: CancellationToken,
     id: Option<TaskId>,
 }
 
 impl Drop for CancelOnLeave {
     fn drop(&mut self) {
-        let Some(id) = self.id.take() else { return };
+        let Some(id) = self.id.take().filter(|_| !self.stop.is_cancelled()) else { return };
         let engine = self.engine.clone();
         self.background.spawn(async move {
             match engine.cancel(&id).await {

@@ -157,7 +157,12 @@ impl Engine {
                 Patience::Long,
                 |record| record.end.as_ref() == Some(&token),
                 |record| {
-                    moot = [record.deadline_at, record.finish_by].into_iter().flatten().collect();
+                    let cancel_looked_at =
+                        record.cancel_requested_at.map(|at| at.plus(crate::cancel::LOOK_AFTER));
+                    moot = [record.deadline_at, record.finish_by, cancel_looked_at]
+                        .into_iter()
+                        .flatten()
+                        .collect();
                     let event = Event::Ended {
                         claim: claimed.token.clone(),
                         outcome: Box::new(outcome.clone()),

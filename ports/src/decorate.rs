@@ -1,1 +1,0 @@
-//! Ports around ports: what is wanted of every adapter alike, written once.
