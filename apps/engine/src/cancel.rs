@@ -113,7 +113,11 @@ impl Engine {
         let engine = self.clone();
         self.inner.background.spawn(async move {
             let id = record.task_id.clone();
-            if let Err(error) = engine.deliver_first(record, token).await {
+            let delivered = async {
+                let record = engine.deliver_first(record, token).await?;
+                engine.put_down_what_is_owed(&record).await
+            };
+            if let Err(error) = delivered.await {
                 tracing::warn!(task.id = %id, error = %error, "a callback is left to the reconciler");
             }
         });

@@ -43,8 +43,9 @@ impl Engine {
     }
 
     /// Makes the attempts that fall into the first minutes after the end, the first of which was
-    /// claimed by `token` in the swap that ended the attempt; then puts down what is still owed.
-    pub(crate) async fn deliver_first(&self, ended: Record, token: Token) -> Result<(), UpdateError> {
+    /// claimed by `token` in the swap that ended the attempt. Returns the record, which tells what is
+    /// still owed.
+    pub(crate) async fn deliver_first(&self, ended: Record, token: Token) -> Result<Record, UpdateError> {
         let began = self.ports().clock.monotonic();
         let mut record = ended;
         let mut token = token;
@@ -70,7 +71,7 @@ impl Engine {
                 Err(error) => return Err(error),
             };
         }
-        self.put_down_what_is_owed(&record).await
+        Ok(record)
     }
 
     async fn claim_attempt(&self, id: &TaskId, token: &Token) -> Result<Record, UpdateError> {

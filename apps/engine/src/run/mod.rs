@@ -91,18 +91,17 @@ pub async fn run_task(
         tracing::warn!(task.id = %job.task_id, "the attempt was taken over; nothing is written");
         return Ok(RunEnd::NotOurs);
     };
-    let ended = engine.end(&claimed, *outcome).await?;
-    let result = match ended {
-        Some((record, token)) => {
-            let status = record.status;
-            tracing::info!(task.id = %job.task_id, status = status.as_str(), "task ended");
-            engine.deliver_first(record, token).await?;
-            RunEnd::Settled(status)
-        }
-        None => RunEnd::NotOurs,
+    let Some((record, token)) = engine.end(&claimed, *outcome).await? else {
+        watchers.stop().await;
+        return Ok(RunEnd::NotOurs);
     };
+    let status = record.status;
+    tracing::info!(task.id = %job.task_id, status = status.as_str(), "task ended");
+    let record = engine.deliver_first(record, token).await?;
+    // The heartbeat stops before its marker is deleted: it would put it there again.
     watchers.stop().await;
-    Ok(result)
+    engine.put_down_what_is_owed(&record).await?;
+    Ok(RunEnd::Settled(status))
 }
 
 /// The heartbeat and the look at the own record, for as long as the attempt is this worker's.

@@ -80,7 +80,10 @@ impl<'a> Stage<'a> {
         self.say_hello().await;
         let found = match self.perform().await {
             Ok(Some(found)) => found,
-            Ok(None) => return Closing::NotOurs,
+            Ok(None) => {
+                self.remove_workspace().await;
+                return Closing::NotOurs;
+            }
             Err(unplayable) => self.give_up(unplayable).await,
         };
         self.close(found).await
@@ -253,9 +256,15 @@ impl<'a> Stage<'a> {
         Found { verdict, summary: Summary::default(), lines_truncated: 0 }
     }
 
+    async fn remove_workspace(&self) {
+        let record = &self.claimed.record;
+        if let Err(error) = self.worker.workspace.remove(&record.task_id, record.attempt).await {
+            tracing::error!(task.id = %record.task_id, error = %error, "the workspace could not be removed");
+        }
+    }
+
     /// Removes what is left on this machine and waits for the last lines.
     async fn close(self, found: Found) -> Closing {
-        let record = &self.claimed.record;
         if !self.stop.is_cancelled() {
             let now = self.engine.ports().clock.monotonic();
             self.log.give_up_at(now.saturating_add(LINES_DEADLINE));
@@ -264,8 +273,8 @@ impl<'a> Stage<'a> {
             let now = self.engine.ports().clock.now();
             let line = log_line::warning("The workspace was kept, as KEEP_WORKSPACE asks for", now);
             self.log.write(LineBatch::one(&line)).await;
-        } else if let Err(error) = self.worker.workspace.remove(&record.task_id, record.attempt).await {
-            tracing::error!(task.id = %record.task_id, error = %error, "the workspace could not be removed");
+        } else {
+            self.remove_workspace().await;
         }
         let end = self.log.finish().await;
         if self.orders.lost.is_cancelled() {
