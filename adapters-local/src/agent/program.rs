@@ -42,7 +42,7 @@ mod tests {
 
     #[track_caller]
     fn check(program: &str, path: Option<&str>, expected: &[&str]) {
-        let found = places(program, path, Path::new("/work"));
+        let found = places(program, path, Path::new("/desk"));
 
         assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>());
     }
@@ -50,13 +50,13 @@ mod tests {
     #[test]
     fn a_name_is_sought_in_every_folder_of_the_path() {
         check("claude", Some("/a:/b"), &["/a/claude", "/b/claude"]);
-        check("claude", Some("bin:"), &["/work/bin/claude", "/work/claude"]);
+        check("claude", Some("bin:"), &["/desk/bin/claude", "/desk/claude"]);
     }
 
     #[test]
     fn a_program_with_a_slash_is_not_sought() {
         check("/opt/claude", Some("/a"), &["/opt/claude"]);
-        check("./claude", Some("/a"), &["/work/./claude"]);
+        check("./claude", Some("/a"), &["/desk/./claude"]);
     }
 
     #[test]
