@@ -6,9 +6,8 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use legwork_core::{id::TaskId, request::Route};
+use legwork_core::{id::TaskId, record::Status, request::Route, time::Timestamp};
 use legwork_engine::{Accepted, Engine, Position, SubmitError};
-use serde_json::json;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Api;
@@ -34,15 +33,27 @@ pub(super) async fn run_async(State(api): State<Api>, request: Request) -> Resul
     Ok(json_text(StatusCode::ACCEPTED, accepted_json(&accepted)))
 }
 
+/// The answer to a submission, members in the order in which they are documented.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AcceptedBody<'a> {
+    task_id: &'a TaskId,
+    status: Status,
+    logs_path: &'a str,
+    created_at: Timestamp,
+    execution_name: Option<&'a str>,
+}
+
 fn accepted_json(accepted: &Accepted) -> String {
-    json!({
-        "taskId": accepted.task_id,
-        "status": accepted.status,
-        "logsPath": accepted.logs_path,
-        "createdAt": accepted.created_at,
-        "executionName": accepted.execution_name,
-    })
-    .to_string()
+    let body = AcceptedBody {
+        task_id: &accepted.task_id,
+        status: accepted.status,
+        logs_path: &accepted.logs_path,
+        created_at: accepted.created_at,
+        execution_name: accepted.execution_name.as_deref(),
+    };
+    // Strings and times always serialise.
+    serde_json::to_string(&body).unwrap_or_default()
 }
 
 pub(super) async fn run(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
