@@ -1,38 +1,82 @@
-//! Callbacks over HTTP: the port's contract, and what is peculiar to the sender.
+//! Callbacks over HTTP: the port's contract, and what is peculiar to this adapter.
 
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{Arc, Once};
 
-use bytes::Bytes;
 use legwork_adapters_local::callback_sender::{CallbackPolicy, HttpCallbacks};
-use legwork_conformance::callbacks::CallbacksBench;
-use legwork_ports::callbacks::{CallbackError, CallbackPost, Callbacks as _};
+use legwork_conformance::callbacks::{CallbacksBench, read_request, to};
+use legwork_ports::callbacks::{CallbackError, Callbacks as _};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinSet};
 
 fn sender(allow_private: bool, allowed_hosts: &[&str]) -> HttpCallbacks {
-    drop(rustls::crypto::ring::default_provider().install_default());
-    let allowed_hosts = allowed_hosts.iter().map(|host| host.parse().unwrap()).collect();
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| rustls::crypto::ring::default_provider().install_default().unwrap());
+    let allowed_hosts = allowed_hosts.iter().map(|text| text.parse().unwrap()).collect();
     HttpCallbacks::new(CallbackPolicy { allow_private, allowed_hosts }).unwrap()
 }
 
 fn bench() -> CallbacksBench {
-    CallbacksBench { private: Arc::new(sender(true, &[])), public: Arc::new(sender(false, &[])) }
+    CallbacksBench { permissive: Arc::new(sender(true, &[])), strict: Arc::new(sender(false, &[])) }
 }
 
 legwork_conformance::callbacks_suite!(bench);
 
 #[tokio::test]
-async fn hosts_that_are_not_named_are_refused() {
-    let sender = sender(true, &["*.example.com"]);
-    let post = |url: &str| CallbackPost {
-        url: url.to_owned(),
-        headers: Vec::new(),
-        body: Bytes::new(),
-        deadline: Duration::from_secs(5),
-    };
+async fn only_allowed_hosts_are_told() {
+    let sender = sender(true, &["127.0.0.2", "*.example.com"]);
 
-    for url in ["http://127.0.0.1:1/", "http://example.com.evil.test/", "http://evil-example.com/"] {
-        let refused = sender.post(post(url)).await.unwrap_err();
-        assert!(matches!(refused, CallbackError::NotAllowed { .. }), "{url}: {refused}");
+    for url in ["http://127.0.0.1:1/hook", "http://example.com/hook", "http://evil-example.com/hook"] {
+        let answer = sender.post(to(url)).await;
+
+        assert!(matches!(answer, Err(CallbackError::NotAllowed { .. })), "{url}: {answer:?}");
     }
+    let answer = sender.post(to("http://127.0.0.2:1/hook")).await;
+    assert!(matches!(answer, Err(CallbackError::Connection { .. })), "it is tried: {answer:?}");
+}
+
+#[tokio::test]
+async fn an_allowed_host_does_not_open_private_addresses() {
+    let sender = sender(false, &["127.0.0.1", "localhost"]);
+
+    for url in ["http://127.0.0.1:1/hook", "http://localhost:1/hook"] {
+        let answer = sender.post(to(url)).await;
+
+        assert!(matches!(answer, Err(CallbackError::NotAllowed { .. })), "{url}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_told_in_plain_words() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+
+    let error = sender(true, &[]).post(to(format!("http://{address}/hook"))).await.unwrap_err();
+
+    assert_eq!(error.to_string(), "the receiver could not be reached: the connection was refused");
+}
+
+#[tokio::test]
+async fn an_unknown_name_is_told_in_plain_words() {
+    let error = sender(true, &[]).post(to("http://nobody.invalid/hook")).await.unwrap_err();
+
+    assert_eq!(error.to_string(), "the receiver could not be reached: the name nobody.invalid was not found");
+}
+
+#[tokio::test]
+async fn a_receiver_without_tls_is_told_as_such() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        // The sender hangs up first.
+        drop(read_request(&mut stream).await);
+    });
+
+    let error = sender(true, &[]).post(to(format!("https://{address}/hook"))).await.unwrap_err();
+
+    assert!(error.to_string().starts_with("the receiver could not be reached: TLS failed: "), "{error}");
 }

@@ -1,16 +1,39 @@
 //! Names become addresses, of which only those remain that callbacks may reach. What remains is what is
 //! connected to, so a name that changes its address between check and connection gains nothing.
 
-use std::net::SocketAddr;
+use std::{
+    fmt, io,
+    net::{IpAddr, SocketAddr},
+};
 
 use legwork_core::request::address::callback_may_reach;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// All of a name's addresses are ones that callbacks may not reach.
-#[derive(Debug, thiserror::Error)]
-#[error("{host} has no address that callbacks may reach")]
+/// How many addresses of a name are told.
+const TOLD: usize = 4;
+
+/// None of a name's addresses is one that callbacks may reach. Shows the name and its addresses.
+#[derive(Debug)]
 pub(super) struct Forbidden {
-    pub(super) host: String,
+    host: String,
+    found: Vec<IpAddr>,
+}
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<String> = self.found.iter().take(TOLD).map(ToString::to_string).collect();
+        write!(f, "{} ({})", self.host, addresses.join(", "))
+    }
+}
+
+impl std::error::Error for Forbidden {}
+
+/// A name without addresses.
+#[derive(Debug, thiserror::Error)]
+#[error("the name {host} was not found")]
+pub(super) struct Unresolved {
+    host: String,
+    source: Option<io::Error>,
 }
 
 #[derive(Debug)]
@@ -24,20 +47,59 @@ impl JudgingResolver {
     }
 }
 
+/// Keeps the addresses that callbacks may reach.
+fn judge(host: String, found: &[SocketAddr], allow_private: bool) -> Result<Vec<SocketAddr>, Forbidden> {
+    let may = |address: &SocketAddr| callback_may_reach(address.ip(), allow_private);
+    let allowed: Vec<SocketAddr> = found.iter().copied().filter(may).collect();
+    if allowed.is_empty() {
+        return Err(Forbidden { host, found: found.iter().map(SocketAddr::ip).collect() });
+    }
+    Ok(allowed)
+}
+
 impl Resolve for JudgingResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let allow_private = self.allow_private;
         Box::pin(async move {
             let host = name.as_str().to_owned();
             // The port is set by the connection.
-            let found = tokio::net::lookup_host((host.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> =
-                found.filter(|address| callback_may_reach(address.ip(), allow_private)).collect();
-            if allowed.is_empty() {
-                return Err(Forbidden { host }.into());
+            let answer = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found: Vec<SocketAddr> = match answer.map(Iterator::collect) {
+                Ok(found) => found,
+                Err(error) => return Err(Unresolved { host, source: Some(error) }.into()),
+            };
+            if found.is_empty() {
+                return Err(Unresolved { host, source: None }.into());
             }
-            let addresses: Addrs = Box::new(allowed.into_iter());
+            let addresses: Addrs = Box::new(judge(host, &found, allow_private)?.into_iter());
             Ok(addresses)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
+    }
+
+    #[test]
+    fn of_mixed_addresses_the_public_ones_are_connected_to() {
+        let found = addresses(&["10.0.0.1", "8.8.8.8", "169.254.169.254"]);
+
+        let allowed = judge("mixed.example".to_owned(), &found, false).unwrap();
+
+        assert_eq!(allowed, addresses(&["8.8.8.8"]));
+    }
+
+    #[test]
+    fn a_refusal_names_what_the_host_resolved_to() {
+        let found = addresses(&["10.0.0.1", "::1"]);
+
+        let refusal = judge("inside.example".to_owned(), &found, false).unwrap_err();
+
+        assert_eq!(refusal.to_string(), "inside.example (10.0.0.1, ::1)");
     }
 }

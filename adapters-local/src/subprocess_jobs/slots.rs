@@ -1,16 +1,16 @@
-//! Lock files that bound how many workers run at once.
+//! Lock files that bound how many workers run at once on a data folder.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
+    fs::{self, File},
     io::{self, Write as _},
     num::NonZeroU32,
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use legwork_ports::{clock::IdSourceExt as _, jobs::Slot};
 
-use super::make_folder;
+use super::locks;
 use crate::clock::SystemIds;
 
 /// The slots of a data folder.
@@ -18,37 +18,25 @@ use crate::clock::SystemIds;
 pub(super) struct Slots {
     places: PathBuf,
     services: PathBuf,
+    /// What counts where no living service announces a number.
     own: NonZeroU32,
-}
-
-pub(super) fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(false).read(true).write(true).mode(0o600).open(path)
-}
-
-/// Takes a lock, or nothing where somebody holds it.
-pub(super) fn try_lock(file: &File) -> io::Result<bool> {
-    match file.try_lock() {
-        Ok(()) => Ok(true),
-        Err(TryLockError::WouldBlock) => Ok(false),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 impl Slots {
     pub(super) fn open(data_dir: &Path, own: NonZeroU32) -> io::Result<Self> {
         let this = Self { places: data_dir.join("slots"), services: data_dir.join("services"), own };
-        make_folder(&this.places)?;
-        make_folder(&this.services)?;
+        locks::make_folder(&this.places)?;
+        locks::make_folder(&this.services)?;
         Ok(this)
     }
 
-    /// Writes a number that counts while the returned file is open.
-    pub(super) fn announce(&self, slots: NonZeroU32) -> io::Result<File> {
+    /// Writes the own number, which counts while the returned file is open.
+    pub(super) fn announce(&self) -> io::Result<File> {
         let path = self.services.join(format!("{}.lock", SystemIds.token().as_str()));
         let half = path.with_extension("new");
-        let mut file = open_lock(&half)?;
+        let mut file = locks::open(&half)?;
         file.lock()?;
-        write!(file, "{slots}")?;
+        write!(file, "{}", self.own)?;
         // Under its final name it is locked and written already.
         fs::rename(&half, &path)?;
         Ok(file)
@@ -62,15 +50,13 @@ impl Slots {
             if path.extension().is_none_or(|ending| ending != "lock") {
                 continue;
             }
-            let Ok(file) = File::open(&path) else { continue };
-            // A shared lock is refused exactly while the service lives.
-            if file.try_lock_shared().is_ok() {
-                drop(fs::remove_file(&path));
+            let Some(file) = locks::unless_gone(File::open(&path))? else { continue };
+            if !locks::is_held(&file)? {
+                locks::unless_gone(fs::remove_file(&path))?;
                 continue;
             }
-            if let Some(number) =
-                fs::read_to_string(&path).ok().and_then(|text| text.trim().parse::<u32>().ok())
-            {
+            let text = locks::unless_gone(fs::read_to_string(&path))?.unwrap_or_default();
+            if let Ok(number) = text.parse::<u32>() {
                 smallest = Some(smallest.map_or(number, |smallest| smallest.min(number)));
             }
         }
@@ -80,11 +66,25 @@ impl Slots {
     /// Takes the first free slot.
     pub(super) fn reserve(&self) -> io::Result<Option<Slot>> {
         for number in 0..self.count()? {
-            let lock = open_lock(&self.places.join(format!("{number}.lock")))?;
-            if try_lock(&lock)? {
+            let lock = locks::open(&self.places.join(format!("{number}.lock")))?;
+            if locks::take(&lock)? {
                 return Ok(Some(Slot { number, lock }));
             }
         }
         Ok(None)
+    }
+
+    /// Removes what services left that ended while they announced. Returns how many files.
+    pub(super) fn sweep(&self, older_than: Duration) -> io::Result<usize> {
+        let mut removed = 0_usize;
+        for entry in fs::read_dir(&self.services)? {
+            let path = entry?.path();
+            let half = path.extension().is_some_and(|ending| ending == "new");
+            if half && locks::unless_gone(locks::is_older(&path, older_than))? == Some(true) {
+                locks::unless_gone(fs::remove_file(&path))?;
+                removed = removed.saturating_add(1);
+            }
+        }
+        Ok(removed)
     }
 }

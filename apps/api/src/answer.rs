@@ -7,7 +7,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use legwork_core::{id::TaskId, request::RequestError};
 use legwork_engine::{CancelError, QueryError, SubmitError, WatchError};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::guard::Refusal;
 
@@ -18,13 +18,29 @@ const RETRY_AFTER: &str = "5";
 #[derive(Debug)]
 pub(crate) struct ApiError {
     status: StatusCode,
-    body: Value,
+    body: Box<ErrorBody>,
     header: Option<(HeaderName, &'static str)>,
+}
+
+/// Members in the order in which people read them.
+#[derive(Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ErrorBody {
+    error: String,
+    code: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    details: Vec<Value>,
 }
 
 impl ApiError {
     pub(crate) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, body: json!({"error": message.into(), "code": code}), header: None }
+        let (error, code) = (message.into(), code.to_owned());
+        let body = ErrorBody { error, code, message: None, task_id: None, details: Vec::new() };
+        Self { status, body: Box::new(body), header: None }
     }
 
     fn with(mut self, name: HeaderName, value: &'static str) -> Self {
@@ -37,19 +53,25 @@ impl ApiError {
     }
 
     pub(crate) fn not_found(id: &str, reason: &str) -> Self {
-        let body =
-            json!({"error": "Task not found", "code": "task_not_found", "message": reason, "taskId": id});
-        Self { status: StatusCode::NOT_FOUND, body, header: None }
+        let mut answer = Self::new(StatusCode::NOT_FOUND, "task_not_found", "Task not found");
+        answer.body.message = Some(reason.to_owned());
+        answer.body.task_id = Some(id.to_owned());
+        answer
     }
 
     pub(crate) fn bad_task_id(error: legwork_core::id::InvalidTaskId) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid_task_id", error.to_string())
     }
+
+    #[cfg(test)]
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = json_text(self.status, self.body.to_string());
+        let mut response = json(self.status, &self.body);
         if let Some((name, value)) = self.header {
             response.headers_mut().insert(name, HeaderValue::from_static(value));
         }
@@ -57,13 +79,28 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// Returns an answer that asks the client to come again.
+pub(crate) fn later(mut response: Response) -> Response {
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER));
+    response
+}
+
+/// Returns an answer with this as its body.
+pub(crate) fn json(status: StatusCode, body: &impl serde::Serialize) -> Response {
+    match serde_json::to_string(body) {
+        Ok(text) => json_text(status, text),
+        Err(error) => {
+            tracing::error!(error = %error, "an answer cannot be written as JSON");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
 /// Returns an answer whose body is JSON already.
 pub(crate) fn json_text(status: StatusCode, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -94,14 +131,10 @@ impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         let mut answer = Self::new(StatusCode::BAD_REQUEST, error.code(), error.to_string());
         if error.problems().len() > 1 {
-            let details: Vec<Value> = error
-                .problems()
-                .iter()
-                .map(|p| json!({"member": p.member, "code": p.code, "error": p.message}))
+            let problems = error.problems().iter();
+            answer.body.details = problems
+                .map(|p| serde_json::json!({"member": p.member, "code": p.code, "error": p.message}))
                 .collect();
-            if let Some(body) = answer.body.as_object_mut() {
-                body.insert("details".to_owned(), details.into());
-            }
         }
         answer
     }
@@ -177,5 +210,67 @@ pub(crate) fn watch_error(error: WatchError, id: &TaskId) -> ApiError {
         )
         .later(),
         other @ (WatchError::Unavailable { .. } | _) => unavailable(&other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(error: ApiError, status: u16, body: &str, header: Option<(&str, &str)>) {
+        let answer = error.into_response();
+
+        assert_eq!(answer.status(), status);
+        if let Some((name, value)) = header {
+            assert_eq!(answer.headers()[name], value);
+        }
+        let text = futures_util::FutureExt::now_or_never(answer.into_body().collect()).unwrap().unwrap();
+        assert_eq!(text.to_bytes(), body.as_bytes());
+    }
+
+    #[test]
+    fn an_error_says_what_and_its_code() {
+        check(ApiError::new(StatusCode::NOT_FOUND, "c", "e"), 404, r#"{"error":"e","code":"c"}"#, None);
+    }
+
+    #[test]
+    fn an_unknown_task_is_named() {
+        let body = r#"{"error":"Task not found","code":"task_not_found","message":"why","taskId":"t"}"#;
+
+        check(ApiError::not_found("t", "why"), 404, body, None);
+    }
+
+    #[test]
+    fn what_may_heal_says_when_to_come_again() {
+        let advice = || "a".to_owned();
+        let again = Some(("retry-after", "5"));
+
+        check(
+            SubmitError::Unavailable { advice: advice() }.into(),
+            503,
+            r#"{"error":"a","code":"unavailable"}"#,
+            again,
+        );
+        check(
+            SubmitError::Refused { advice: advice() }.into(),
+            502,
+            r#"{"error":"a","code":"refused"}"#,
+            again,
+        );
+        assert_eq!(ApiError::from(SubmitError::TooManyOpen).status, 429);
+        assert_eq!(ApiError::from(SubmitError::Exists).status, 409);
+    }
+
+    #[test]
+    fn who_shows_no_token_is_told_how() {
+        let answer = ApiError::from(Refusal::Token).into_response();
+
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["www-authenticate"]),
+            (401, &HeaderValue::from_static("Bearer"))
+        );
     }
 }

@@ -26,9 +26,9 @@ pub(crate) fn judge(settings: &ApiSettings, headers: &HeaderMap, open: bool) -> 
     if settings.check_host && !host.is_some_and(|host| is_our_host(host, &settings.allowed_hosts)) {
         return Err(Refusal::Host);
     }
-    if let Some(origin) = headers.get(header::ORIGIN) {
-        let own = origin.to_str().is_ok_and(|origin| host.is_some_and(|host| is_own_origin(origin, host)));
-        if !own {
+    if headers.contains_key(header::ORIGIN) {
+        let origin = text(headers, header::ORIGIN.as_str());
+        if !origin.zip(host).is_some_and(|(origin, host)| is_own_origin(origin, host)) {
             return Err(Refusal::Origin);
         }
     }
@@ -47,8 +47,9 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 fn is_our_host(host: &str, allowed: &[String]) -> bool {
     let name = without_port(host);
-    ["localhost", "127.0.0.1", "[::1]"].into_iter().any(|own| name.eq_ignore_ascii_case(own))
-        || allowed.iter().any(|own| name.eq_ignore_ascii_case(without_port(own)))
+    let own = ["localhost", "127.0.0.1", "[::1]"].into_iter();
+    let mut names = own.chain(allowed.iter().map(|allowed| without_port(allowed)));
+    !name.is_empty() && names.any(|own| name.eq_ignore_ascii_case(own))
 }
 
 fn without_port(host: &str) -> &str {
@@ -69,7 +70,9 @@ fn shows(headers: &HeaderMap, token: &Secret<String>) -> bool {
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim());
     let own = text(headers, TOKEN_HEADER).map(str::trim);
-    let same = |shown: &str| bool::from(shown.as_bytes().ct_eq(token.expose().as_bytes()));
+    // A token that is empty by mistake opens nothing.
+    let same =
+        |shown: &str| !shown.is_empty() && bool::from(shown.as_bytes().ct_eq(token.expose().as_bytes()));
     bearer.is_some_and(same) || own.is_some_and(same)
 }
 
@@ -89,11 +92,11 @@ mod tests {
 
     #[track_caller]
     fn check(headers: &[(&str, &str)], expected: Result<(), Refusal>) {
-        let headers: HeaderMap = headers
-            .iter()
-            .map(|(name, value)| (http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap()))
-            .collect();
-        assert_eq!(judge(&settings(), &headers, false), expected, "{headers:?}");
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(http::HeaderName::try_from(*name).unwrap(), value.parse().unwrap());
+        }
+        assert_eq!(judge(&settings(), &map, false), expected, "{headers:?}");
     }
 
     const BEARER: (&str, &str) = ("authorization", "Bearer secret");
@@ -115,6 +118,34 @@ mod tests {
         for origin in ["null", "http://evil.example", "http://localhost:9090", "http://localhost:8080.evil"] {
             check(&[("host", "localhost:8080"), ("origin", origin), BEARER], Err(Refusal::Origin));
         }
+    }
+
+    #[test]
+    fn a_header_given_twice_names_nobody() {
+        let own = ("host", "localhost");
+        let origin = ("origin", "http://localhost");
+
+        check(&[own, ("host", "evil.example"), BEARER], Err(Refusal::Host));
+        check(&[own, origin, ("origin", "http://evil.example"), BEARER], Err(Refusal::Origin));
+        check(&[own, BEARER, ("authorization", "Bearer other")], Err(Refusal::Token));
+    }
+
+    #[test]
+    fn an_empty_setting_opens_nothing() {
+        let settings = ApiSettings {
+            token: ApiToken::Required(Secret::new(String::new())),
+            allowed_hosts: vec![String::new()],
+            ..settings()
+        };
+        let headers = |rows: [(&'static str, &'static str); 2]| -> HeaderMap {
+            rows.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).into_iter().collect()
+        };
+
+        let nameless = judge(&settings, &headers([("host", ""), ("x-legwork-token", "")]), false);
+        let tokenless = judge(&settings, &headers([("host", "localhost"), ("x-legwork-token", "")]), false);
+
+        assert_eq!(nameless, Err(Refusal::Host));
+        assert_eq!(tokenless, Err(Refusal::Token));
     }
 
     #[test]

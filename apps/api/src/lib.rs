@@ -6,6 +6,7 @@
 mod answer;
 mod body;
 mod guard;
+mod leaving;
 mod routes;
 mod server;
 mod settings;

@@ -13,12 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    routes::{self, Api},
+    routes::{self, Api, MAX_HEAD_BYTES},
     settings::ApiSettings,
 };
 
 /// How long a request's head may take to arrive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is read of a head before it is refused without a word: enough for the limit to be told.
+const HEAD_BUFFER_BYTES: usize = 2 * MAX_HEAD_BYTES;
 /// How long answers under way may take once the service is told to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause after a connection could not be accepted, as when files run out.
@@ -73,6 +75,7 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     }
     let mut builder = auto::Builder::new(TokioExecutor::new()).http1_only();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).keep_alive(true);
+    builder.http1().max_buf_size(HEAD_BUFFER_BYTES);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

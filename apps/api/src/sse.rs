@@ -11,20 +11,23 @@ use legwork_engine::{Engine, WatchItem};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
+use crate::leaving::CancelOnLeave;
+
 /// How often a comment keeps the connection alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// The id of the closing event.
 pub(crate) const END: &str = "end";
 
-/// Returns the answer that streams these items. `guard` lives as long as the stream does.
-pub(crate) fn answer<G: Send + 'static>(
+/// Returns the answer that streams these items. `leaving` is dropped with the stream, and told before
+/// where it is the service that ends it.
+pub(crate) fn answer(
     engine: Engine,
     items: BoxStream<'static, WatchItem>,
     stop: CancellationToken,
-    guard: G,
+    leaving: Option<CancelOnLeave>,
 ) -> Response {
-    let state = (items, engine, guard, false);
-    let events = futures_util::stream::unfold(state, move |(mut items, engine, guard, over)| {
+    let state = (items, engine, leaving, false);
+    let events = futures_util::stream::unfold(state, move |(mut items, engine, mut leaving, over)| {
         let stop = stop.clone();
         async move {
             if over {
@@ -40,7 +43,10 @@ pub(crate) fn answer<G: Send + 'static>(
                 () = tokio::time::sleep(KEEP_ALIVE) => (Bytes::from_static(b": keep-alive\n\n"), false),
                 () = stop.cancelled() => return None,
             };
-            Some((text, (items, engine, guard, over)))
+            if let Some(leaving) = leaving.as_mut().filter(|_| over) {
+                leaving.stayed();
+            }
+            Some((text, (items, engine, leaving, over)))
         }
     });
     response(events)

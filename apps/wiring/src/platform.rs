@@ -87,6 +87,9 @@ pub fn local_service(config: &Config) -> Result<LocalService, PlatformError> {
         TokenSetting::FromDataFolder => Some(secret_in(&config.data_dir, TOKEN_FILE)?),
     };
     let jobs = Arc::new(jobs(config, true)?);
+    if let Err(error) = jobs.sweep(config.retention) {
+        tracing::warn!(error = %error, "old worker logs could not be removed");
+    }
     let jobs_port: Arc<dyn legwork_ports::jobs::Jobs> = Arc::<SubprocessJobs>::clone(&jobs);
     let engine = engine(config, jobs_port, api_token.as_ref())?;
     Ok(LocalService { engine, api_token, jobs })

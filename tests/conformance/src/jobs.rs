@@ -1,36 +1,76 @@
-//! What every `Jobs` has to keep.
+//! What every `Jobs` has to keep that starts workers as processes.
+//!
+//! The workers are a line of POSIX shell, [`WORKER`]: what is tested is how they are started, found again
+//! and ended, whatever they do. Nothing here waits for a time that is guessed, but for the pause
+//! between asking and force, which is what is promised.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a broken promise is a panic")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a broken promise is a panic"
+)]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
-use legwork_core::{id::Attempt, layout};
-use legwork_ports::jobs::{Execution, ExecutionStatus, Job, Jobs, Slot};
+use legwork_core::id::{Attempt, TaskId};
+use legwork_ports::jobs::{Execution, ExecutionStatus, Job, Jobs, Slot, StartPolicy};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
-/// A job service to be tried, and how to make its workers end.
+/// What the adapter under test has to run as its worker, with `PATH` and, in `MARKS`, an
+/// existing folder in the environment. The task's name says what it does; it
+/// marks that it has begun with an empty file of that name.
+pub const WORKER: &str = r#"
+case "$TASK_ID" in
+    stubborn*) trap '' TERM ;;
+esac
+: > "$MARKS/$TASK_ID"
+case "$TASK_ID" in
+    ends*) exit 0 ;;
+    fails*) exit 3 ;;
+esac
+exec sleep 600
+"#;
+
+/// How long anything may take that has no limit of its own: a machine may be very busy.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Between the signal that can be handled and the one that cannot.
+const GRACE: Duration = Duration::from_secs(10);
+/// What the test itself may need besides the time that is promised.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// What is tested.
 #[derive(Debug, Clone)]
 pub struct JobsBench {
-    /// Starts workers that run until they are told to end.
-    pub long: Arc<dyn Jobs>,
-    /// Starts workers that end at once.
-    pub short: Arc<dyn Jobs>,
-    /// The first service as another process would open it.
+    /// The service's way to workers. It has at least one slot, none of them taken.
+    pub jobs: Arc<dyn Jobs>,
+    /// The same of another service.
     pub other: Arc<dyn Jobs>,
+    /// How many slots both have together; nothing where the platform has none.
+    pub slots: Option<u32>,
+    /// Where workers mark that they have begun.
+    pub marks: PathBuf,
 }
 
-/// Makes one `#[tokio::test]` of each function of [`jobs`](crate::jobs).
+/// Makes one `#[tokio::test]` of each function of [`jobs`](crate::jobs) that takes a bench.
 #[macro_export]
 macro_rules! jobs_suite {
     ($make:path) => {
         $crate::jobs_suite!($make:
-            a_start_returns_before_the_worker_ends,
-            a_worker_that_ended_is_told_so,
-            an_execution_that_never_was_is_unknown,
-            cancelling_ends_a_worker,
-            cancelling_works_from_another_process,
-            cancelling_what_has_ended_or_never_was_succeeds,
+            a_worker_is_running_then_ended,
+            a_worker_that_fails_has_ended,
+            every_start_has_a_name_of_its_own,
+            what_was_never_started_is_unknown,
+            what_does_not_run_can_be_cancelled,
+            any_service_can_cancel,
+            who_does_not_end_is_ended_by_force,
             each_slot_goes_to_one_of_many_callers,
-            a_slot_is_free_again_when_its_worker_ends,
+            slots_are_where_somebody_waits_for_them,
+            a_worker_holds_its_slot_for_its_life,
+            nobody_waits_longer_for_a_slot_than_asked,
         );
     };
     ($make:path: $($test:ident),* $(,)?) => {$(
@@ -42,106 +82,182 @@ macro_rules! jobs_suite {
     )*};
 }
 
-fn job(slot: Option<Slot>) -> Job {
-    let task_id = "conformance-1".parse().expect("a task id");
-    Job { payload_key: layout::payload(&task_id), task_id, attempt: Attempt::FIRST, slot }
+/// Returns a job whose name says what its worker does.
+pub fn job(name: &str) -> Job {
+    let task_id: TaskId = name.parse().expect("a task's name");
+    let payload_key = format!("sessions/{name}/encrypted-payload.bin");
+    Job { task_id, attempt: Attempt::FIRST, payload_key, slot: None }
 }
 
-async fn start(jobs: &dyn Jobs) -> Execution {
-    let slot = jobs.reserve().await.expect("slots can be asked for");
-    jobs.start(job(slot)).await.expect("a worker starts")
+impl JobsBench {
+    /// Starts a worker and returns once it has begun.
+    pub async fn start(&self, job: Job) -> Execution {
+        let mark = self.marks.join(job.task_id.as_str());
+        let started = timeout(PATIENCE, self.jobs.start(job)).await.expect("a name at once");
+        let execution = started.expect("the worker starts");
+        until("the worker begins", async || mark.exists()).await;
+        execution
+    }
+
+    /// Ends a worker and waits until it has.
+    pub async fn end(&self, execution: &Execution) {
+        self.jobs.cancel(&execution.name).await.expect("it can be cancelled");
+        until_ended(self.jobs.as_ref(), execution).await;
+    }
 }
 
-async fn wait_until_ended(jobs: &dyn Jobs, name: &str) {
-    for _ in 0..300 {
-        if jobs.status(name).await.expect("a status") == ExecutionStatus::Ended {
-            return;
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            sleep(Duration::from_millis(20)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
+/// Waits until the service says that an execution has ended.
+pub async fn until_ended(jobs: &dyn Jobs, execution: &Execution) {
+    until("the worker ends", async || status(jobs, execution).await == ExecutionStatus::Ended).await;
+}
+
+/// Returns what the service says of an execution.
+pub async fn status(jobs: &dyn Jobs, execution: &Execution) -> ExecutionStatus {
+    jobs.status(&execution.name).await.expect("an answer")
+}
+
+/// Starting returns while the worker runs, and every service sees it running, then ended.
+pub async fn a_worker_is_running_then_ended(bench: &JobsBench) {
+    let execution = bench.start(job("runs")).await;
+
+    let seen =
+        [status(bench.jobs.as_ref(), &execution).await, status(bench.other.as_ref(), &execution).await];
+    bench.end(&execution).await;
+
+    assert_eq!(seen, [ExecutionStatus::Running; 2]);
+    assert_eq!(status(bench.other.as_ref(), &execution).await, ExecutionStatus::Ended);
+}
+
+/// An execution has ended in whatever way it did.
+pub async fn a_worker_that_fails_has_ended(bench: &JobsBench) {
+    let execution = bench.start(job("fails")).await;
+
+    until_ended(bench.jobs.as_ref(), &execution).await;
+
+    assert_eq!(status(bench.other.as_ref(), &execution).await, ExecutionStatus::Ended);
+}
+
+/// Two executions of one attempt are two.
+pub async fn every_start_has_a_name_of_its_own(bench: &JobsBench) {
+    let first = bench.start(job("ends")).await;
+    let second = bench.start(job("ends")).await;
+
+    assert_ne!(first.name, second.name);
+}
+
+/// An execution that the service never knew is neither running nor ended.
+pub async fn what_was_never_started_is_unknown(bench: &JobsBench) {
+    for name in ["never-started", "", "..", "../etc/passwd", "a/b"] {
+        let status = bench.jobs.status(name).await.expect("an answer");
+
+        assert_eq!(status, ExecutionStatus::Unknown, "{name:?}");
     }
-    assert_eq!(jobs.status(name).await.expect("a status"), ExecutionStatus::Ended);
 }
 
-/// Start returns the execution's name at once, not at its end.
-pub async fn a_start_returns_before_the_worker_ends(bench: &JobsBench) {
-    let execution = start(&*bench.long).await;
+/// Cancelling what has ended, and what never was, succeeds.
+pub async fn what_does_not_run_can_be_cancelled(bench: &JobsBench) {
+    let execution = bench.start(job("ends")).await;
+    until_ended(bench.jobs.as_ref(), &execution).await;
 
-    assert!(!execution.name.is_empty());
-    assert_eq!(bench.long.status(&execution.name).await.expect("a status"), ExecutionStatus::Running);
-    bench.long.cancel(&execution.name).await.expect("a cancel");
-    wait_until_ended(&*bench.long, &execution.name).await;
-}
-
-/// A worker that has ended, in whatever way, is `Ended`.
-pub async fn a_worker_that_ended_is_told_so(bench: &JobsBench) {
-    let execution = start(&*bench.short).await;
-
-    wait_until_ended(&*bench.short, &execution.name).await;
-}
-
-/// Unknown is neither running nor ended.
-pub async fn an_execution_that_never_was_is_unknown(bench: &JobsBench) {
-    for name in ["never-was", "../never-was", ""] {
-        assert_eq!(bench.long.status(name).await.expect("a status"), ExecutionStatus::Unknown, "{name}");
+    for name in [execution.name.as_str(), "never-started", "", "../etc/passwd"] {
+        bench.jobs.cancel(name).await.unwrap_or_else(|error| panic!("{name:?}: {error}"));
     }
 }
 
-/// A cancel asks first and then ends by force.
-pub async fn cancelling_ends_a_worker(bench: &JobsBench) {
-    let execution = start(&*bench.long).await;
+/// A worker can be cancelled by a service that did not start it, and twice.
+pub async fn any_service_can_cancel(bench: &JobsBench) {
+    let execution = bench.start(job("runs")).await;
 
-    bench.long.cancel(&execution.name).await.expect("a cancel");
+    bench.other.cancel(&execution.name).await.expect("the other service can");
+    bench.jobs.cancel(&execution.name).await.expect("again");
 
-    wait_until_ended(&*bench.long, &execution.name).await;
+    until_ended(bench.jobs.as_ref(), &execution).await;
 }
 
-/// Whoever has the name may cancel.
-pub async fn cancelling_works_from_another_process(bench: &JobsBench) {
-    let execution = start(&*bench.long).await;
+/// Cancelling asks, and returns then; 10 s later it forces.
+pub async fn who_does_not_end_is_ended_by_force(bench: &JobsBench) {
+    let execution = bench.start(job("stubborn")).await;
+    let begun = Instant::now();
 
-    bench.other.cancel(&execution.name).await.expect("a cancel");
+    bench.jobs.cancel(&execution.name).await.expect("it can be asked");
+    let asked = begun.elapsed();
+    until_ended(bench.other.as_ref(), &execution).await;
+    let ended = begun.elapsed();
 
-    wait_until_ended(&*bench.other, &execution.name).await;
+    assert!(asked < GRACE, "asking does not wait for the end, but took {asked:?}");
+    assert!(ended >= GRACE && ended < GRACE + SLACK, "it ended after {ended:?}");
 }
 
-/// Cancelling one that has ended, or an unknown one, succeeds.
-pub async fn cancelling_what_has_ended_or_never_was_succeeds(bench: &JobsBench) {
-    let execution = start(&*bench.short).await;
-    wait_until_ended(&*bench.short, &execution.name).await;
-
-    bench.short.cancel(&execution.name).await.expect("a cancel of one that has ended");
-    bench.short.cancel("never-was").await.expect("a cancel of one that never was");
-}
-
-/// Of many callers, in this process or others, one gets each slot.
+/// Of many callers one gets each slot, and who gives it back lets another one have it.
 pub async fn each_slot_goes_to_one_of_many_callers(bench: &JobsBench) {
-    let mut taken = Vec::new();
-    for _ in 0..10 {
-        for jobs in [&bench.long, &bench.other] {
-            taken.extend(jobs.reserve().await.expect("slots can be asked for"));
-        }
+    let mut callers = JoinSet::new();
+    for number in 0..40 {
+        let jobs = Arc::clone(if number % 2 == 0 { &bench.jobs } else { &bench.other });
+        callers.spawn(async move { jobs.reserve().await.expect("an answer") });
     }
+    let mut slots: Vec<Slot> = callers.join_all().await.into_iter().flatten().collect();
 
-    let mut numbers: Vec<u32> = taken.iter().map(|slot| slot.number).collect();
-    numbers.sort_unstable();
-    let count = numbers.len();
-    numbers.dedup();
-    assert_eq!(numbers.len(), count);
-    assert!(count >= 1);
+    let numbers: BTreeSet<u32> = slots.iter().map(|slot| slot.number).collect();
+    assert_eq!(numbers, (0..bench.slots.unwrap_or_default()).collect());
+    assert_eq!(slots.len(), numbers.len(), "no slot is given twice");
+
+    if let Some(number) = slots.pop().map(|slot| slot.number) {
+        let again = bench.other.reserve().await.expect("an answer").expect("a free slot");
+        assert_eq!(again.number, number);
+    }
 }
 
-/// A slot is held until every process that inherited it has ended.
-pub async fn a_slot_is_free_again_when_its_worker_ends(bench: &JobsBench) {
-    let mut started = Vec::new();
-    while let Some(slot) = bench.long.reserve().await.expect("slots can be asked for") {
-        started.push(bench.long.start(job(Some(slot))).await.expect("a worker starts"));
-    }
-    assert!(bench.other.reserve().await.expect("slots can be asked for").is_none());
+/// Platforms that start at once have no slots to give, others have.
+pub async fn slots_are_where_somebody_waits_for_them(bench: &JobsBench) {
+    let has_slots = bench.slots.is_some();
 
-    for execution in &started {
-        bench.long.cancel(&execution.name).await.expect("a cancel");
-        wait_until_ended(&*bench.long, &execution.name).await;
-    }
+    assert_eq!(bench.jobs.start_policy() == StartPolicy::WhenSlotFree, has_slots);
+    assert_eq!(bench.jobs.reserve().await.expect("an answer").is_some(), has_slots);
+}
 
-    assert!(bench.other.reserve().await.expect("slots can be asked for").is_some());
+/// A worker holds its slot for its life; who waits is woken by its end.
+pub async fn a_worker_holds_its_slot_for_its_life(bench: &JobsBench) {
+    let mut held = take_all(bench.jobs.as_ref()).await;
+    let slot = held.pop().expect("at least one slot");
+    let number = slot.number;
+    let execution = bench.start(Job { slot: Some(slot), ..job("runs") }).await;
+
+    let while_it_runs = bench.other.reserve().await.expect("an answer");
+    let ((), ()) = tokio::join!(bench.end(&execution), bench.other.slot_freed(PATIENCE));
+    let mut afterwards = None;
+    until("its slot is free", async || {
+        afterwards = bench.other.reserve().await.expect("an answer");
+        afterwards.is_some()
+    })
+    .await;
+
+    assert!(while_it_runs.is_none(), "all slots are taken");
+    assert_eq!(afterwards.map(|slot| slot.number), Some(number));
+}
+
+/// Waiting for a slot ends when the time is over.
+pub async fn nobody_waits_longer_for_a_slot_than_asked(bench: &JobsBench) {
+    let _held = take_all(bench.jobs.as_ref()).await;
+    let begun = Instant::now();
+
+    bench.jobs.slot_freed(Duration::from_millis(700)).await;
+
+    assert!(begun.elapsed() < SLACK, "it took {:?}", begun.elapsed());
+}
+
+async fn take_all(jobs: &dyn Jobs) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    while let Some(slot) = jobs.reserve().await.expect("an answer") {
+        slots.push(slot);
+    }
+    slots
 }

@@ -1,14 +1,19 @@
 //! Whether the service lives, and whether it can work.
 
+use std::time::Duration;
+
 use axum::{
-    extract::{Query, State},
+    extract::State,
     response::{IntoResponse as _, Response},
 };
 use http::StatusCode;
 use serde_json::json;
 
-use super::Api;
-use crate::answer::json_text;
+use super::{Api, input::Params};
+use crate::answer::{json_text, later};
+
+/// Whoever asks whether the service is ready asks again soon.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Verbosity {
@@ -26,7 +31,7 @@ pub(super) async fn index(State(api): State<Api>) -> String {
     format!("Legwork {}: POST /run-async starts a task\n", api.settings.version)
 }
 
-pub(super) async fn health(State(api): State<Api>, Query(verbosity): Query<Verbosity>) -> Response {
+pub(super) async fn health(State(api): State<Api>, Params(verbosity): Params<Verbosity>) -> Response {
     if verbosity.is_wanted() {
         let body = json!({"status": "ok", "version": api.settings.version});
         return json_text(StatusCode::OK, body.to_string());
@@ -34,8 +39,9 @@ pub(super) async fn health(State(api): State<Api>, Query(verbosity): Query<Verbo
     "ok".into_response()
 }
 
-pub(super) async fn ready(State(api): State<Api>, Query(verbosity): Query<Verbosity>) -> Response {
-    let (status, word, reason) = match api.engine.ready().await {
+pub(super) async fn ready(State(api): State<Api>, Params(verbosity): Params<Verbosity>) -> Response {
+    let ready = tokio::time::timeout(PATIENCE, api.engine.ready()).await;
+    let (status, word, reason) = match ready.unwrap_or_else(|_| Err("no answer within 5 s".to_owned())) {
         Ok(()) => (StatusCode::OK, "ok", None),
         Err(reason) => {
             tracing::warn!(reason, "not ready");
@@ -49,7 +55,8 @@ pub(super) async fn ready(State(api): State<Api>, Query(verbosity): Query<Verbos
             }
             None => json!({"status": word, "store": "ok", "keys": "ok"}),
         };
-        return json_text(status, body.to_string());
+        let answer = json_text(status, body.to_string());
+        return if status == StatusCode::OK { answer } else { later(answer) };
     }
     word.into_response()
 }

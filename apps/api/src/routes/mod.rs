@@ -1,6 +1,7 @@
 //! All routes, and what every one of them shares.
 
 mod health;
+mod input;
 mod logs;
 mod submit;
 mod tasks;
@@ -14,17 +15,22 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, StatusCode, header};
 use legwork_core::id::TaskId;
 use legwork_engine::Engine;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{answer::ApiError, guard, settings::ApiSettings};
+use crate::{answer::ApiError, body, guard, settings::ApiSettings};
 
 /// Names a request in answers and logs.
 const REQUEST_ID: &str = "x-request-id";
 /// Routes that show no data and want no token.
 const OPEN: &[&str] = &["/", "/health", "/healthz", "/ready", "/ui"];
+
+/// Headers of a request, at most. The connection refuses more than 100 by itself, without a word.
+const MAX_HEADERS: usize = 80;
+/// Bytes of a request's target and headers, at most; the connection reads twice as many.
+pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// What routes work with.
 #[derive(Debug, Clone)]
@@ -64,15 +70,26 @@ async fn pass(State(api): State<Api>, request: Request, next: Next) -> Response 
     let path = request.uri().path();
     let open = OPEN.contains(&path) || path.starts_with("/ui/");
     let route = request.extensions().get::<MatchedPath>().map_or("(none)", |path| path.as_str()).to_owned();
-    let mut response = match guard::judge(&api.settings, request.headers(), open) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => ApiError::from(refusal).into_response(),
+    let refusal = if head_fits(&request) {
+        guard::judge(&api.settings, request.headers(), open).err().map(ApiError::from)
+    } else {
+        Some(head_too_large())
+    };
+    let mut response = match refusal {
+        None => next.run(request).await,
+        Some(refusal) => {
+            let (head, body) = request.into_parts();
+            body::discard(&head.headers, body).await;
+            refusal.into_response()
+        }
     };
     let headers = response.headers_mut();
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
+    // Nothing here is for others to keep.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, "answered");
@@ -100,14 +117,43 @@ async fn wrong_method() -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The route does not take this method")
 }
 
-/// Reads the task of a path.
-fn task_of(text: &str) -> Result<TaskId, ApiError> {
-    text.parse().map_err(ApiError::bad_task_id)
+fn head_fits(request: &Request) -> bool {
+    let headers = request.headers();
+    let target = request.uri().path_and_query().map_or(0, |target| target.as_str().len());
+    let size = headers.iter().fold(target, |size, (name, value)| {
+        size.saturating_add(name.as_str().len()).saturating_add(value.len())
+    });
+    headers.len() <= MAX_HEADERS && size <= MAX_HEAD_BYTES
+}
+
+fn head_too_large() -> ApiError {
+    ApiError::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "head_too_large",
+        format!("A request may have {MAX_HEADERS} headers and {MAX_HEAD_BYTES} bytes of them"),
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_has_its_limits() {
+        let check = |headers: usize, bytes: usize, expected: bool| {
+            let value = HeaderValue::from_str(&"a".repeat(bytes)).unwrap();
+            let request = (0..headers).fold(Request::builder().uri("/"), |request, n| {
+                request.header(format!("x-{n}"), value.clone())
+            });
+            assert_eq!(head_fits(&request.body(axum::body::Body::empty()).unwrap()), expected);
+        };
+
+        check(80, 1, true);
+        check(81, 1, false);
+        check(1, 32_000, true);
+        check(1, 33_000, false);
+        check(8, 5_000, false);
+    }
 
     #[test]
     fn a_clients_request_id_is_kept_if_it_is_harmless() {

@@ -7,24 +7,29 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use legwork_core::{id::TaskId, record::Status, request::Route, time::Timestamp};
-use legwork_engine::{Accepted, Engine, Position, SubmitError};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use legwork_engine::{Accepted, Position, SubmitError};
+use tokio::sync::oneshot;
 
 use super::Api;
 use crate::{
     answer::{ApiError, json_text, watch_error},
-    body, sse,
+    body,
+    leaving::CancelOnLeave,
+    sse,
 };
 
-async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError> {
-    if !body::is_json(request.headers()) {
+/// Reads a body that has to be JSON.
+pub(super) async fn read(api: &Api, request: Request) -> Result<Bytes, ApiError> {
+    let (head, body) = request.into_parts();
+    if !body::is_json(&head.headers) {
+        body::discard(&head.headers, body).await;
         return Err(ApiError::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "unsupported_media_type",
             "Send the request as Content-Type: application/json",
         ));
     }
-    body::read(request.into_body(), api.settings.max_body_bytes).await
+    body::read(body, api.settings.max_body_bytes).await
 }
 
 pub(super) async fn run_async(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
@@ -58,45 +63,36 @@ fn accepted_json(accepted: &Accepted) -> String {
 
 pub(super) async fn run(State(api): State<Api>, request: Request) -> Result<Response, ApiError> {
     let body = read(&api, request).await?;
-    let accepted = match api.engine.submit(&body, Route::Run).await {
-        Ok(accepted) if accepted.existed => return Err(SubmitError::Exists.into()),
-        other => other?,
-    };
-    let id = accepted.task_id;
-    let leaving = CancelOnLeave {
-        engine: api.engine.clone(),
-        background: api.background.clone(),
-        stop: api.stop.clone(),
-        id: Some(id.clone()),
-    };
+    let leaving = accept(&api, body).await?;
+    let id = leaving.task().clone();
     let items = api.engine.watch(&id, Position::START).await.map_err(|error| watch_error(error, &id))?;
-    let mut response = sse::answer(api.engine.clone(), items, api.stop.clone(), leaving);
+    let mut response = sse::answer(api.engine.clone(), items, api.stop.clone(), Some(leaving));
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("x-task-id", value);
     }
     Ok(response)
 }
 
-/// Cancels the task of a client that leaves. A task that has ended takes no notice.
-struct CancelOnLeave {
-    engine: Engine,
-    background: TaskTracker,
-    /// A service that stops is no client that leaves: the task runs on.
-    stop: CancellationToken,
-    id: Option<TaskId>,
-}
-
-impl Drop for CancelOnLeave {
-    fn drop(&mut self) {
-        let Some(id) = self.id.take().filter(|_| !self.stop.is_cancelled()) else { return };
-        let engine = self.engine.clone();
-        self.background.spawn(async move {
-            match engine.cancel(&id).await {
-                Ok(_) | Err(legwork_engine::CancelError::NotFound { .. }) => {}
-                Err(error) => {
-                    tracing::warn!(task.id = %id, error = %error, "the task of a client that left runs on");
-                }
-            }
-        });
+/// Accepts the task of a client that stays. A client that leaves while this goes on drops the request,
+/// so it goes on apart from it: half a submission would leave a task that nobody cancels.
+async fn accept(api: &Api, body: Bytes) -> Result<CancelOnLeave, ApiError> {
+    let (sender, receiver) = oneshot::channel();
+    let owner = api.clone();
+    api.background.spawn(async move {
+        let accepted = match owner.engine.submit(&body, Route::Run).await {
+            Ok(accepted) if accepted.existed => Err(SubmitError::Exists),
+            Ok(accepted) => Ok(CancelOnLeave::new(&owner, accepted.task_id)),
+            Err(error) => Err(error),
+        };
+        // Where the client has left, what would be sent is dropped, and the task cancelled by that.
+        drop(sender.send(accepted));
+    });
+    match receiver.await {
+        Ok(accepted) => Ok(accepted?),
+        Err(_) => Err(ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The submission broke off; see the service's log",
+        )),
     }
 }

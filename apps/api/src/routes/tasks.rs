@@ -1,16 +1,23 @@
 //! Asking about tasks, and cancelling them.
 
 use axum::{
-    extract::{Path, Query, State},
+    body::HttpBody as _,
+    extract::{Request, State},
     response::Response,
 };
 use http::StatusCode;
-use legwork_core::record::{RecordView, Status};
+use legwork_core::{
+    id::TaskId,
+    record::{RecordView, Status, TaskListing},
+};
 use legwork_engine::CancelAnswer;
-use serde_json::json;
 
-use super::{Api, task_of};
-use crate::answer::{ApiError, cancel_error, json_text, query_error};
+use super::{
+    Api,
+    input::{Params, Task},
+    submit,
+};
+use crate::answer::{ApiError, cancel_error, json, json_text, query_error};
 
 /// Tasks of a page where the client names no number, and at most.
 const DEFAULT_LIMIT: usize = 50;
@@ -29,7 +36,7 @@ fn bad(code: &str, message: &str) -> ApiError {
 
 pub(super) async fn list(
     State(api): State<Api>,
-    Query(query): Query<ListQuery>,
+    Params(query): Params<ListQuery>,
 ) -> Result<Response, ApiError> {
     let text = |value: Option<String>| value.filter(|text| !text.is_empty());
     let status = match text(query.status) {
@@ -51,7 +58,7 @@ pub(super) async fn list(
         api.engine.list(status, limit, cursor.as_deref()).await.map_err(|error| query_error(error, None))?;
     let tasks: Vec<RecordView<'_>> = page.tasks.iter().map(legwork_core::record::Record::view).collect();
     let body = Page { tasks, next_cursor: page.next_cursor.as_deref() };
-    Ok(json_text(StatusCode::OK, serde_json::to_string(&body).unwrap_or_default()))
+    Ok(json(StatusCode::OK, &body))
 }
 
 #[derive(serde::Serialize)]
@@ -63,23 +70,42 @@ struct Page<'a> {
 
 pub(super) async fn open(State(api): State<Api>) -> Result<Response, ApiError> {
     let open = api.engine.open_tasks().await.map_err(|error| query_error(error, None))?;
-    let body = json!({"active": open.active, "max": open.max, "tasks": open.tasks});
-    Ok(json_text(StatusCode::OK, body.to_string()))
+    Ok(json(StatusCode::OK, &Open { active: open.active, max: open.max, tasks: &open.tasks }))
 }
 
-pub(super) async fn record(State(api): State<Api>, Path(task): Path<String>) -> Result<Response, ApiError> {
-    let id = task_of(&task)?;
+#[derive(serde::Serialize)]
+struct Open<'a> {
+    active: usize,
+    max: usize,
+    tasks: &'a [TaskListing],
+}
+
+pub(super) async fn record(State(api): State<Api>, Task(id): Task) -> Result<Response, ApiError> {
     let record = api.engine.record(&id).await.map_err(|error| query_error(error, Some(&id)))?;
     Ok(json_text(StatusCode::OK, record.view_json()))
 }
 
-pub(super) async fn cancel(State(api): State<Api>, Path(task): Path<String>) -> Result<Response, ApiError> {
-    let id = task_of(&task)?;
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Task(id): Task,
+    request: Request,
+) -> Result<Response, ApiError> {
+    if !request.body().is_end_stream() {
+        // Nothing in it matters, but a page of another origin can send without asking what is not JSON.
+        submit::read(&api, request).await?;
+    }
     let answer = api.engine.cancel(&id).await.map_err(|error| cancel_error(error, &id))?;
     let status = match answer {
         CancelAnswer::Cancelled => "cancelled",
         CancelAnswer::Cancelling => "cancelling",
     };
-    let body = json!({"message": "Task cancelled successfully", "taskId": id, "status": status});
-    Ok(json_text(StatusCode::OK, body.to_string()))
+    Ok(json(StatusCode::OK, &Cancelled { message: "Task cancelled successfully", task_id: &id, status }))
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cancelled<'a> {
+    message: &'static str,
+    task_id: &'a TaskId,
+    status: &'static str,
 }

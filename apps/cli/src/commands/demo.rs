@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use legwork_core::{id::TaskId, secret::Secret};
+use legwork_ports::jobs::ExecutionStatus;
 use legwork_wiring::{config::Config, names, platform, values::Values};
 use serde_json::json;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
@@ -30,6 +31,9 @@ use crate::{
 const BUDGET_USD: f64 = 0.25;
 /// How long the callback is waited for after the task has ended.
 const CALLBACK_PATIENCE: Duration = Duration::from_secs(30);
+/// How often, and after which pause, it is looked whether the worker has ended.
+const WORKER_LOOKS: u32 = 500;
+const WORKER_LOOK: Duration = Duration::from_millis(20);
 /// What the agent is asked.
 const PROMPT: &str =
     "Write a friendly two-line greeting for somebody who sees Legwork for the first time into hello.md.";
@@ -103,7 +107,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let told = tokio::time::timeout(CALLBACK_PATIENCE, delivered.recv()).await;
     let verified = report_callback(told.ok().flatten())?;
 
-    // The worker ends after its callback: nothing of the demo is left behind.
+    wait_for_worker(&service, &task).await;
     stop.cancel();
     service.engine.settle_background(platform::STOP_PATIENCE).await;
     background.shutdown().await;
@@ -199,6 +203,19 @@ async fn follow(client: Client, task: &TaskId) -> anyhow::Result<TaskFacts> {
                 return Ok(facts);
             }
         }
+    }
+}
+
+/// The worker ends after its callback. It is waited for, so that nothing writes to the folder any more
+/// when its name is told.
+async fn wait_for_worker(service: &platform::LocalService, task: &TaskId) {
+    let name = service.engine.record(task).await.ok().and_then(|record| record.execution_name);
+    let Some(name) = name else { return };
+    for _ in 0..WORKER_LOOKS {
+        if !matches!(service.engine.ports().jobs.status(&name).await, Ok(ExecutionStatus::Running)) {
+            return;
+        }
+        tokio::time::sleep(WORKER_LOOK).await;
     }
 }
 
