@@ -65,11 +65,6 @@ pub fn due(at: Timestamp, id: &TaskId, attempt: Attempt) -> String {
     format!("{DUE}{:013}-{id}.{attempt}", at.unix_ms())
 }
 
-/// Returns the key after which all entries due later than `now` are listed, and none due before.
-pub fn due_after(now: Timestamp) -> String {
-    format!("{DUE}{:013}.", now.unix_ms())
-}
-
 /// A marker or entry as its name tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {

@@ -14,7 +14,7 @@ use futures_util::StreamExt as _;
 use legwork_adapters_local::memory::MemoryStorage;
 use legwork_core::{record::Status, request::Route};
 use legwork_engine::{Position, RunEnd, SubmitError, WatchItem, WorkerJob, run_task};
-use legwork_ports::jobs::{Execution, JobsError, MockJobs, StartPolicy};
+use legwork_ports::jobs::{JobsError, MockJobs, StartPolicy};
 use tokio_util::sync::CancellationToken;
 
 fn job() -> WorkerJob {
@@ -76,7 +76,6 @@ async fn a_task_that_the_job_service_refused_is_resumed_by_the_same_request() {
     let mut jobs = MockJobs::new();
     jobs.expect_start_policy().return_const(StartPolicy::AtOnce);
     jobs.expect_start().times(1).returning(|_| Err(JobsError::Unavailable { source: "no answer".into() }));
-    jobs.expect_start().times(0).returning(|_| Ok(Execution { name: "e".to_owned(), worker_logs_url: None }));
     let (engine, _keep) = engine(Arc::new(MemoryStorage::default()), Arc::new(jobs));
 
     let refused = engine.submit(REQUEST, Route::RunAsync).await.unwrap_err();
