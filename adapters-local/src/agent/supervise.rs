@@ -9,7 +9,7 @@ use std::{
 };
 
 use legwork_ports::agent::{ExitKind, STOP_DEADLINE};
-use rustix::process::{Pid, getpid, getsid};
+use rustix::process::{Pid, getpid};
 use tokio::{
     io::{BufReader, Lines},
     process::{Child, ChildStdout},
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     spool::free_all_but_the_end,
-    tree::{Process, descendants, end, end_user, processes},
+    tree::{Process, descendants, end, end_user, own_session, processes},
     wire::Report,
 };
 
@@ -170,7 +170,7 @@ impl Supervisor {
 /// Everything below a guard has left this process's session, and this process starts nothing but
 /// guards that does. Adopting needs [`super::tree::become_subreaper`].
 fn end_orphans(guards: &Guards, guard: Process) -> io::Result<usize> {
-    let session = getsid(None)?.as_raw_nonzero().get();
+    let session = own_session();
     let worker = getpid().as_raw_nonzero().get();
     let living = guards.lock();
     let find = || {

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, getsid, kill_process, kill_process_group, pidfd_open,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, kill_process_group, pidfd_open,
     pidfd_send_signal, set_child_subreaper, waitpid,
 };
 
@@ -87,6 +87,12 @@ impl Process {
     }
 }
 
+/// Returns the session of this process as `/proc` tells those of others. In a container it may have
+/// been started outside; such a one is 0.
+pub(crate) fn own_session() -> i32 {
+    Process::look(getpid()).map_or(0, |this| this.session)
+}
+
 /// Returns all processes that can be seen.
 ///
 /// # Errors
@@ -151,7 +157,7 @@ pub(crate) enum Reach {
 /// # Errors
 /// What `find` returns.
 pub(crate) fn hold_and_kill(find: &impl Fn() -> io::Result<Vec<Process>>, reach: Reach) -> io::Result<()> {
-    let session = getsid(None)?.as_raw_nonzero().get();
+    let session = own_session();
     for _ in 0..HOLD_PASSES {
         let running: Vec<Process> = find()?.into_iter().filter(|process| !process.is_held).collect();
         if running.is_empty() {
