@@ -81,6 +81,7 @@ conforms!(
     arguments_and_folder_are_the_given_ones,
     the_end_tells_code_or_signal,
     the_end_has_the_last_of_stderr,
+    the_whole_of_stderr_arrives_where_it_is_wanted,
     a_program_that_cannot_be_run_is_missing,
     a_folder_that_is_missing_is_not_taken_for_the_program,
     no_descendant_outlives_a_success,

@@ -9,6 +9,29 @@ use legwork_core::secret::Secret;
 /// How much of the end of stderr is kept for people, in bytes.
 pub const STDERR_TAIL_BYTES: usize = 8 * 1024;
 
+/// What a command may reach of this machine's files, where the machine can hold it to that.
+///
+/// Everything that is not named may be read as far as its user may, and not written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileReach {
+    /// Folders to do anything in.
+    pub writable: Vec<PathBuf>,
+    /// What may be read although something above it is hidden.
+    pub readable: Vec<PathBuf>,
+    /// Files and folders that are closed, with everything below them.
+    pub hidden: Vec<PathBuf>,
+}
+
+/// What becomes of a command's stderr.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Stderr {
+    /// Only its end is kept, for [`AgentExit::stderr_tail`].
+    #[default]
+    Tail,
+    /// All of it waits for [`AgentRun::read_stderr`], and [`AgentExit::stderr_tail`] is empty.
+    Whole,
+}
+
 /// A command to run.
 #[derive(Debug)]
 pub struct AgentCommand {
@@ -26,6 +49,10 @@ pub struct AgentCommand {
     pub spool: PathBuf,
     /// The unprivileged user and group it runs as; nothing: the worker's own.
     pub user: Option<u32>,
+    /// What it may reach of this machine's files.
+    pub reach: FileReach,
+    /// What becomes of its stderr.
+    pub stderr: Stderr,
 }
 
 /// How a process ended.
@@ -97,6 +124,13 @@ pub trait AgentRun: fmt::Debug + Send {
     /// # Cancel safety
     /// Dropping the future loses no bytes.
     async fn read(&mut self) -> Result<Option<Bytes>, AgentError>;
+
+    /// Returns what is new on stderr, at most 256 KiB and without waiting, or nothing where there is
+    /// nothing new. Only for commands with [`Stderr::Whole`]; nothing for others.
+    ///
+    /// # Errors
+    /// `Machine` where the output cannot be read any more.
+    async fn read_stderr(&mut self) -> Result<Option<Bytes>, AgentError>;
 
     /// Tells whether the command itself (not its children) has ended.
     fn has_ended(&self) -> bool;

@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf};
 use async_trait::async_trait;
 use legwork_core::id::{Attempt, TaskId};
 
+use crate::agent::FileReach;
+
 /// Where things of one attempt are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folders {
@@ -24,6 +26,8 @@ pub struct Folders {
     pub user: Option<u32>,
     /// The agent runs as the machine's superuser: there is nobody else to become.
     pub runs_as_root: bool,
+    /// What the agent may reach of this machine's files.
+    pub reach: FileReach,
 }
 
 /// A file for the agent to read, below [`Folders::config`].

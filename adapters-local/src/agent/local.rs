@@ -9,7 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use legwork_ports::agent::{Agent, AgentCommand, AgentError, AgentRun};
+use legwork_ports::agent::{Agent, AgentCommand, AgentError, AgentRun, Stderr};
 use rustix::process::Pid;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
@@ -79,7 +79,7 @@ impl Agent for GuardedAgent {
             .flatten()
             .map_err(failed("make the files for the output"))?;
         let program = command.program.clone();
-        let user = command.user;
+        let (user, only_the_end) = (command.user, command.stderr == Stderr::Tail);
         let order = order(command, &spool).map_err(failed("write the command down"))?;
 
         let (mut child, registered) = self.spawn_guard().map_err(failed("start the guard"))?;
@@ -113,10 +113,12 @@ impl Agent for GuardedAgent {
             registered,
             user,
             errors: Arc::new(errors),
+            only_the_end,
             stop_asked: CancellationToken::new(),
             progress,
         };
-        Ok(Box::new(GuardedRun::new(control, supervisor, progress_seen, output)))
+        let run = GuardedRun::new(control, supervisor, progress_seen, output);
+        Ok(Box::new(run.map_err(failed("read the messages"))?))
     }
 }
 

@@ -34,6 +34,8 @@ pub(super) struct GuardedRun {
     supervisor: JoinSet<()>,
     tail: Arc<Mutex<Tail>>,
     errors: Arc<File>,
+    /// Follows the messages, where all of them are wanted.
+    errors_tail: Option<Arc<Mutex<Tail>>>,
 }
 
 impl fmt::Debug for GuardedRun {
@@ -49,19 +51,21 @@ impl GuardedRun {
         supervisor: Supervisor,
         progress: watch::Receiver<Progress>,
         output: File,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let stop_asked = supervisor.stop_asked.clone();
         let errors = Arc::clone(&supervisor.errors);
+        let errors_tail = if supervisor.only_the_end { None } else { Some(errors.try_clone()?) };
         let mut following = JoinSet::new();
         following.spawn(supervisor.run());
-        Self {
+        Ok(Self {
             control: Some(control),
             stop_asked,
             progress,
             supervisor: following,
             tail: Arc::new(Mutex::new(Tail::new(output))),
             errors,
-        }
+            errors_tail: errors_tail.map(|file| Arc::new(Mutex::new(Tail::new(file)))),
+        })
     }
 
     /// Tells whether nothing of the tree lives any more.
@@ -74,11 +78,11 @@ impl GuardedRun {
     ///
     /// # Cancel safety
     /// What is read stays in the tail until it is fetched here, after the last await.
-    async fn look(&self) -> Result<Option<Bytes>, AgentError> {
-        let tail = Arc::clone(&self.tail);
-        let looked = tokio::task::spawn_blocking(move || with(&tail, Tail::look)).await;
+    async fn look(tail: &Arc<Mutex<Tail>>) -> Result<Option<Bytes>, AgentError> {
+        let looking = Arc::clone(tail);
+        let looked = tokio::task::spawn_blocking(move || with(&looking, Tail::look)).await;
         looked.map_err(io::Error::other).flatten().map_err(failed("read the output"))?;
-        Ok(with(&self.tail, Tail::fetch))
+        Ok(with(tail, Tail::fetch))
     }
 }
 
@@ -89,7 +93,7 @@ impl AgentRun for GuardedRun {
         loop {
             // Before the look: what is written until the tree is gone is found by it.
             let is_gone = self.is_gone();
-            let bytes = self.look().await?;
+            let bytes = Self::look(&self.tail).await?;
             if bytes.is_some() || is_gone {
                 return Ok(bytes);
             }
@@ -99,6 +103,13 @@ impl AgentRun for GuardedRun {
                 () = sleep(pause) => {}
             }
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
+        }
+    }
+
+    async fn read_stderr(&mut self) -> Result<Option<Bytes>, AgentError> {
+        match &self.errors_tail {
+            Some(tail) => Self::look(tail).await,
+            None => Ok(None),
         }
     }
 
@@ -124,8 +135,10 @@ impl AgentRun for GuardedRun {
             return Err(failed("end the command")(source));
         }
         let (tail, errors) = (Arc::clone(&self.tail), Arc::clone(&self.errors));
+        let only_the_end = self.errors_tail.is_none();
         let looked = tokio::task::spawn_blocking(move || {
-            Ok((with(&tail, Tail::is_altered)?, text_at_the_end(&errors)?))
+            let end = if only_the_end { text_at_the_end(&errors)? } else { String::new() };
+            Ok((with(&tail, Tail::is_altered)?, end))
         });
         let (altered, stderr_tail) =
             looked.await.map_err(io::Error::other).flatten().map_err(failed("read the messages"))?;

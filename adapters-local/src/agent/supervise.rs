@@ -77,6 +77,8 @@ pub(super) struct Supervisor {
     pub(super) registered: Registered,
     pub(super) user: Option<u32>,
     pub(super) errors: Arc<File>,
+    /// Whether only the end of the messages is wanted, so that the rest may be freed.
+    pub(super) only_the_end: bool,
     pub(super) stop_asked: CancellationToken,
     pub(super) progress: watch::Sender<Progress>,
 }
@@ -129,7 +131,7 @@ impl Supervisor {
                         Report::Started | Report::Failed(_) => {}
                     }
                 }
-                _ = looks.tick() => freed = self.free_messages(freed).await,
+                _ = looks.tick(), if self.only_the_end => freed = self.free_messages(freed).await,
                 () = &mut overdue => return None,
             }
         }

@@ -13,7 +13,10 @@ use std::{
 
 use async_trait::async_trait;
 use legwork_core::id::{Attempt, TaskId};
-use legwork_ports::workspace::{ConfigFile, Folders, Workspace, WorkspaceError};
+use legwork_ports::{
+    agent::FileReach,
+    workspace::{ConfigFile, Folders, Workspace, WorkspaceError},
+};
 use rustix::{fs::OFlags, process::geteuid};
 
 use super::{
@@ -95,6 +98,7 @@ impl LocalWorkspace {
             spool: folder("spool", 0o700, None, None)?,
             user,
             runs_as_root: user.is_none() && geteuid().is_root(),
+            reach: FileReach::default(),
             root,
         })
     }

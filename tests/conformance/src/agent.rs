@@ -22,7 +22,8 @@ use std::{
 use bytes::Bytes;
 use legwork_core::secret::Secret;
 use legwork_ports::agent::{
-    Agent, AgentCommand, AgentError, AgentExit, AgentRun, ExitKind, STDERR_TAIL_BYTES, STOP_DEADLINE,
+    Agent, AgentCommand, AgentError, AgentExit, AgentRun, ExitKind, FileReach, STDERR_TAIL_BYTES,
+    STOP_DEADLINE, Stderr,
 };
 use tokio::time::{sleep, timeout};
 
@@ -56,6 +57,8 @@ impl AgentBench {
             directory: self.directory.clone(),
             spool: self.spool.clone(),
             user: self.user,
+            reach: FileReach::default(),
+            stderr: Stderr::Tail,
         }
     }
 
@@ -289,6 +292,24 @@ pub async fn the_end_has_the_last_of_stderr(bench: &AgentBench) {
     let (_, exit) = bench.run("head -c 3000000 /dev/zero | tr '\\0' e >&2; echo last >&2").await;
     assert_eq!(exit.stderr_tail.len(), STDERR_TAIL_BYTES);
     assert!(exit.stderr_tail.ends_with("eelast\n"), "the last line");
+}
+
+/// Where all of stderr is wanted, every byte of it arrives, apart from stdout.
+pub async fn the_whole_of_stderr_arrives_where_it_is_wanted(bench: &AgentBench) {
+    let line = "i=0; while [ $i -lt 30000 ]; do echo \"message $i, some forty bytes of it, more or less\" >&2; i=$((i+1)); done; echo out";
+    let mut run = bench.start(AgentCommand { stderr: Stderr::Whole, ..bench.shell(line) }).await;
+
+    let output = read_all(run.as_mut()).await;
+    let mut errors = Vec::new();
+    while let Some(bytes) = run.read_stderr().await.expect("stderr") {
+        errors.extend_from_slice(&bytes);
+    }
+    finish(run.as_mut()).await;
+
+    assert_eq!(output, "out\n");
+    let expected: String =
+        (0..30_000).map(|i| format!("message {i}, some forty bytes of it, more or less\n")).collect();
+    assert!(String::from_utf8(errors).expect("text") == expected, "all lines, in order");
 }
 
 /// A program that is not there, or is none, is told as such, and nothing runs.

@@ -11,7 +11,7 @@ use legwork_core::{
     secret::Secret,
 };
 use legwork_ports::{
-    agent::{AgentCommand, AgentError, AgentRun},
+    agent::{AgentCommand, AgentError, AgentRun, Stderr},
     clock::IdSourceExt as _,
     gateway::OpenGateway,
     workspace::{ConfigFile, Folders},
@@ -177,6 +177,8 @@ impl<'a> Stage<'a> {
             directory,
             spool: folders.spool.clone(),
             user: folders.user,
+            reach: folders.reach.clone(),
+            stderr: Stderr::Tail,
         })
     }
 

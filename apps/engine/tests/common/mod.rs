@@ -31,7 +31,7 @@ use legwork_core::{
 };
 use legwork_engine::{Engine, LogSettings, Ports, Settings, WorkerPorts};
 use legwork_ports::{
-    agent::{Agent, AgentCommand, AgentError, AgentExit, AgentRun, ExitKind},
+    agent::{Agent, AgentCommand, AgentError, AgentExit, AgentRun, ExitKind, FileReach},
     callbacks::{CallbackAnswer, CallbackError, CallbackPost, Callbacks},
     gateway::{Gateway, GatewayError, OpenGateway},
     jobs::{Execution, ExecutionStatus, Job, Jobs, JobsError, Slot, StartPolicy},
@@ -198,6 +198,10 @@ impl AgentRun for LineRun {
         Ok(Some(Bytes::from(block)).filter(|block| !block.is_empty()))
     }
 
+    async fn read_stderr(&mut self) -> Result<Option<Bytes>, AgentError> {
+        Ok(None)
+    }
+
     fn has_ended(&self) -> bool {
         self.told
     }
@@ -228,6 +232,7 @@ impl Workspace for NoWorkspace {
             spool: path,
             user: None,
             runs_as_root: false,
+            reach: FileReach::default(),
         })
     }
 
