@@ -8,9 +8,9 @@ cd "$(dirname "$0")/.."
 
 # The agent's version that the tests are written for.
 CLAUDE_VERSION=2.1.197
-# Verification libraries of receivers, pinned.
-STANDARDWEBHOOKS_NPM=1.0.0
-STANDARDWEBHOOKS_PYPI=1.0.0
+# Verification libraries of receivers and readers of .env files, pinned.
+FOREIGN_NPM="standardwebhooks@1.0.0 dotenv@17.2.3"
+FOREIGN_PYPI="standardwebhooks==1.0.0 python-dotenv==1.1.1"
 
 export CARGO_INCREMENTAL=0
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
@@ -49,12 +49,14 @@ if ! "$claude" --version 2>/dev/null | grep -q "^$CLAUDE_VERSION "; then
 fi
 export LEGWORK_TEST_CLAUDE=$PWD/$claude
 
-if [ ! -d "$tools/node/node_modules/standardwebhooks" ] || [ ! -x "$tools/python/bin/python" ]; then
-  step "installing the receivers' verification libraries"
-  npm install --silent --no-audit --no-fund --prefix "$tools/node" "standardwebhooks@$STANDARDWEBHOOKS_NPM"
+if [ "$(cat "$tools/installed" 2>/dev/null)" != "$FOREIGN_NPM $FOREIGN_PYPI" ]; then
+  step "installing the libraries that receivers and tasks use"
+  # shellcheck disable=SC2086 # several packages
+  npm install --silent --no-audit --no-fund --prefix "$tools/node" $FOREIGN_NPM
   python3 -m venv "$tools/python"
-  "$tools/python/bin/pip" install --quiet --disable-pip-version-check \
-    "standardwebhooks==$STANDARDWEBHOOKS_PYPI"
+  # shellcheck disable=SC2086
+  "$tools/python/bin/pip" install --quiet --disable-pip-version-check $FOREIGN_PYPI
+  printf '%s\n' "$FOREIGN_NPM $FOREIGN_PYPI" >"$tools/installed"
 fi
 export LEGWORK_TEST_NODE_MODULES=$PWD/$tools/node/node_modules
 export LEGWORK_TEST_PYTHON=$PWD/$tools/python/bin/python

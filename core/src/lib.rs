@@ -13,9 +13,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod actions;
 pub mod callback;
 pub mod chunk;
 pub mod claude;
+pub mod dotenv;
 pub mod envelope;
 pub mod hex;
 pub mod id;

@@ -8,9 +8,11 @@
 
 mod line;
 mod redactor;
+mod search;
 mod spellings;
 mod words;
 
 pub use line::Edits;
 pub use redactor::{MAX_SPELLINGS, MAX_SPELLINGS_BYTES, MIN_SECRET_BYTES, Redactor, SecretKind};
+pub use search::Search;
 pub use words::{MIN_ENVIRONMENT_CHARS, is_common_word};

@@ -15,6 +15,7 @@ use aho_corasick::AhoCorasick;
 use zeroize::Zeroizing;
 
 use super::{
+    search::Search,
     spellings::{encodings, long_lines},
     words::{MIN_ENVIRONMENT_CHARS, is_common_word},
 };
@@ -120,6 +121,27 @@ impl Redactor {
     /// ```
     pub fn mask_cut_text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         replaced(text, &self.spans(text, TextEnd::Cut))
+    }
+
+    /// Begins to look for secrets in bytes that come in pieces.
+    pub fn search(&self) -> Search<'_> {
+        Search::new(self)
+    }
+
+    /// Returns the length of the longest spelling in bytes.
+    pub(super) fn longest_spelling(&self) -> usize {
+        self.spellings.iter().map(|spelling| spelling.len()).max().unwrap_or_default()
+    }
+
+    /// Tells whether a secret is somewhere in these bytes.
+    pub(super) fn is_in(&self, bytes: &[u8]) -> bool {
+        !self.is_empty()
+            && self.automaton.find_overlapping_iter(bytes).any(|found| {
+                let rest = bytes.get(found.start()..).unwrap_or_default();
+                let candidates = self.anchored.get(found.pattern().as_usize()).into_iter().flatten();
+                let mut spellings = candidates.filter_map(|index| self.spellings.get(*index));
+                spellings.any(|spelling| rest.starts_with(spelling.as_bytes()))
+            })
     }
 
     /// Tells whether any spelling begins somewhere in the text; it may be none after all.

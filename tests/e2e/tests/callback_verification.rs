@@ -33,7 +33,7 @@ const SECRET: &str = "a secret of ours: ü";
 const CASES: usize = 500;
 
 fn scripts() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/receivers")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign")
 }
 
 fn installed(name: &str) -> String {
