@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     ops::Bound,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
@@ -15,7 +16,7 @@ use legwork_ports::{
     clock::Clock,
     storage::{Entry, Key, Object, Precondition, Storage, StorageError, Version},
 };
-use tokio::sync::watch;
+use tokio::{io::AsyncReadExt as _, sync::watch};
 
 use crate::clock::SystemClock;
 
@@ -111,8 +112,10 @@ impl Storage for MemoryStorage {
         self.write(key, bytes, &precondition)
     }
 
-    async fn put_file(&self, key: &Key, file: &Path, _content_type: &str) -> Result<u64, StorageError> {
-        let bytes = tokio::fs::read(file)
+    async fn put_file(&self, key: &Key, file: File, _content_type: &str) -> Result<u64, StorageError> {
+        let mut bytes = Vec::new();
+        tokio::fs::File::from_std(file)
+            .read_to_end(&mut bytes)
             .await
             .map_err(|source| StorageError::Unavailable { key: key.to_owned(), source: Box::new(source) })?;
         let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, Permissions},
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
@@ -13,7 +14,7 @@ use std::{
 
 use legwork_adapters_local::{
     agent::{GuardedAgent, tree::become_subreaper},
-    workspace::{LocalWorkspace, UidPolicy},
+    workspace::{LocalWorkspace, UidPolicy, WorkspaceConfig},
 };
 use legwork_conformance::agent::{self as conformance, AgentBench};
 use legwork_core::id::Attempt;
@@ -39,7 +40,14 @@ async fn fixture(uids: UidPolicy) -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     // The command's user has to get through to its own folder.
     fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
-    let workspace = LocalWorkspace::new(folder.path().join("base"), uids);
+    let workspace = LocalWorkspace::new(WorkspaceConfig {
+        base: folder.path().join("base"),
+        uids,
+        agent: AGENT.clone(),
+        path: String::new(),
+        network: BTreeMap::new(),
+        hidden: Vec::new(),
+    });
     let folders = workspace.prepare(&"task".parse().unwrap(), Attempt::FIRST).await.unwrap();
     let bench = AgentBench {
         agent: Arc::new(AGENT.clone()),

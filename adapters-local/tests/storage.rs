@@ -67,7 +67,10 @@ async fn objects_are_plain_files_closed_to_others() {
     fs::set_permissions(&source, Permissions::from_mode(0o644)).unwrap();
 
     put(&storage, "sessions/t/x.jsonl").await.unwrap();
-    storage.put_file("sessions/t/y.jsonl", &source, "application/x-ndjson").await.unwrap();
+    storage
+        .put_file("sessions/t/y.jsonl", File::open(&source).unwrap(), "application/x-ndjson")
+        .await
+        .unwrap();
 
     for name in ["x.jsonl", "y.jsonl"] {
         let path = folder.path().join("objects/sessions/t").join(name);
@@ -89,7 +92,7 @@ async fn names_that_would_leave_the_folder_are_refused() {
             put(&storage, key).await.unwrap_err(),
             storage.get(key).await.unwrap_err(),
             storage.delete(key).await.unwrap_err(),
-            storage.put_file(key, folder.path(), "text/plain").await.unwrap_err(),
+            storage.put_file(key, File::open(folder.path()).unwrap(), "text/plain").await.unwrap_err(),
         ];
         for error in errors {
             assert!(matches!(error, StorageError::Refused { .. }), "{key:?}: {error}");
@@ -159,7 +162,7 @@ async fn puts_leave_no_temporary_files_whether_they_are_applied_or_not() {
     put(&storage, "a/b").await.unwrap();
     put(&storage, "a").await.unwrap_err();
     storage.put("a/b", Bytes::new(), Precondition::Absent).await.unwrap_err();
-    storage.put_file("a/c", &folder.path().join("none"), "text/plain").await.unwrap_err();
+    storage.put_file("a/c", File::open(folder.path()).unwrap(), "text/plain").await.unwrap_err();
 
     assert_eq!(fs::read_dir(folder.path().join("tmp")).unwrap().count(), 0);
 }

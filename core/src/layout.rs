@@ -13,6 +13,7 @@ use alloc::{format, string::String};
 
 use crate::{
     id::{Attempt, TaskId},
+    request::RelativePath,
     time::Timestamp,
 };
 
@@ -158,6 +159,26 @@ pub fn chunks_from(id: &TaskId, number: u32) -> String {
     // A code is followed by '-', and '-' sorts before every digit: the bare code of `number` is
     // after all chunks before it and before its own.
     format!("sessions/{id}/{}", chunk_code(number).unwrap_or_else(|| "~".into()))
+}
+
+/// Returns the folder of a task's uploaded files, with its final `/`.
+pub fn uploads(id: &TaskId) -> String {
+    format!("{}uploads/", session(id))
+}
+
+/// Returns the key of an uploaded file.
+///
+/// # Examples
+/// ```
+/// use legwork_core::layout;
+/// let (id, path) = ("nightly-42".parse().unwrap(), "coverage/index.html".parse().unwrap());
+/// assert_eq!(layout::upload(&id, None, &path), "sessions/nightly-42/uploads/coverage/index.html");
+/// let prefix = "reports".parse().unwrap();
+/// assert!(layout::upload(&id, Some(&prefix), &path).ends_with("/uploads/reports/coverage/index.html"));
+/// ```
+pub fn upload(id: &TaskId, prefix: Option<&RelativePath>, path: &RelativePath) -> String {
+    let prefix = prefix.map(|prefix| format!("{}/", prefix.as_str())).unwrap_or_default();
+    format!("{}{prefix}{}", uploads(id), path.as_str())
 }
 
 #[cfg(test)]

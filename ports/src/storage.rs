@@ -1,6 +1,6 @@
 //! Objects under ordered names, with compare-and-swap: the only truth of the service.
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, fs::File, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -135,12 +135,13 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn put(&self, key: &Key, bytes: Bytes, precondition: Precondition)
     -> Result<Version, StorageError>;
 
-    /// Writes an object from a file of any size in bounded memory, replacing what is there; the
-    /// object appears whole or not at all. Returns its size in bytes.
+    /// Writes an object from an open regular file of any size in bounded memory, from where it is read
+    /// next to its end, replacing what is there; the object appears whole or not at all. Returns its
+    /// size in bytes.
     ///
     /// # Errors
     /// `Unavailable`, `Refused`; also where the file cannot be read.
-    async fn put_file(&self, key: &Key, file: &Path, content_type: &str) -> Result<u64, StorageError>;
+    async fn put_file(&self, key: &Key, file: File, content_type: &str) -> Result<u64, StorageError>;
 
     /// Returns up to `limit` entries below `prefix` (whole segments, ending in `/`, or empty),
     /// in ascending byte order of their keys, strictly after `after`. Sees every put that

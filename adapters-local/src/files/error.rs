@@ -30,7 +30,7 @@ pub(super) enum Failure {
     /// The key is none.
     Key(InvalidKey),
     /// A file that is to become an object cannot be read.
-    Source(PathBuf, io::Error),
+    Source(io::Error),
     /// A file of the store cannot be read or written.
     Io(io::Error),
 }
@@ -57,8 +57,8 @@ impl Failure {
             Self::Key(error) => {
                 StorageError::Refused { key, advice: "use another name".to_owned(), source: Box::new(error) }
             }
-            Self::Source(path, error) => {
-                let advice = format!("make {} a file that this user may read", path.display());
+            Self::Source(error) => {
+                let advice = "give it a regular file that this user may read".to_owned();
                 StorageError::Refused { key, advice, source: Box::new(error) }
             }
             Self::Io(error) => told(key, error, data_dir),

@@ -165,14 +165,11 @@ pub(super) fn put(
 }
 
 /// Writes an object from a file, in bounded memory.
-pub(super) fn put_file(places: &Places, key: &str, from: &Path) -> Result<u64, Failure> {
+pub(super) fn put_file(places: &Places, key: &str, mut source: File) -> Result<u64, Failure> {
     let target = places.object(key)?;
-    let unreadable = |error| Failure::Source(from.to_owned(), error);
-    // Before it is opened: a pipe would be waited for.
-    if !fs::metadata(from).map_err(unreadable)?.is_file() {
-        return Err(unreadable(io::Error::from(io::ErrorKind::InvalidInput)));
+    if !source.metadata().map_err(Failure::Source)?.is_file() {
+        return Err(Failure::Source(io::Error::from(io::ErrorKind::InvalidInput)));
     }
-    let mut source = File::open(from).map_err(unreadable)?;
     let mut half = places.half()?;
     let size_bytes = io::copy(&mut source, &mut half.file)?;
     half.finish()?;

@@ -1,6 +1,6 @@
 //! The port: what blocks is done by threads that may block.
 
-use std::{io, path::Path, sync::Arc, time::Duration};
+use std::{fs::File, io, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -80,10 +80,9 @@ impl Storage for FileStorage {
         .await
     }
 
-    async fn put_file(&self, key: &Key, file: &Path, _content_type: &str) -> Result<u64, StorageError> {
-        let from = file.to_owned();
+    async fn put_file(&self, key: &Key, file: File, _content_type: &str) -> Result<u64, StorageError> {
         self.blocking(key, move |inner, key| {
-            let put = objects::put_file(&inner.places, key, &from);
+            let put = objects::put_file(&inner.places, key, file);
             inner.news.tell(key);
             put
         })

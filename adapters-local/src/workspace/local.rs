@@ -12,18 +12,48 @@ use std::{
 };
 
 use async_trait::async_trait;
-use legwork_core::id::{Attempt, TaskId};
+use legwork_core::{
+    id::{Attempt, TaskId},
+    redact::Redactor,
+    secret::Secret,
+};
 use legwork_ports::{
     agent::FileReach,
-    workspace::{ConfigFile, Folders, Workspace, WorkspaceError},
+    workspace::{
+        CloneOrder, Cloned, Commit, CommitOrder, ConfigFile, Folders, FoundFiles, GitError, GitLimits, Leak,
+        Placed, PlacedFile, PushAnswer, Rebase, SigningAgent, Workspace, WorkspaceError,
+    },
 };
 use rustix::{fs::OFlags, process::geteuid};
 
+use crate::agent::GuardedAgent;
+
 use super::{
     descent::directory_below,
+    find,
+    git::{self, Bench, socket_folder},
+    place,
     removal::remove_folder,
     users::{Lease, UidPolicy, end_leftovers, end_lost},
 };
+
+/// What workspaces are made with.
+#[derive(Debug, Clone)]
+pub struct WorkspaceConfig {
+    /// An absolute path of this service's own, which is made when it is needed; the folder above it
+    /// has to exist. One that belongs to somebody else, or that others may write to, is refused then.
+    pub base: PathBuf,
+    /// Who tasks run as.
+    pub uids: UidPolicy,
+    /// What runs git: a clone of the one that runs the agent.
+    pub agent: GuardedAgent,
+    /// Where git and ssh are sought.
+    pub path: String,
+    /// Environment for the service's own git: proxies and certificate authorities.
+    pub network: BTreeMap<String, String>,
+    /// Files and folders that no agent is to see, besides other tasks' folders.
+    pub hidden: Vec<PathBuf>,
+}
 
 /// Makes the folders of attempts below one base folder, and gives each attempt a user of its own
 /// where the policy says so.
@@ -31,15 +61,17 @@ use super::{
 pub struct LocalWorkspace {
     base: PathBuf,
     uids: UidPolicy,
+    bench: Bench,
+    hidden: Vec<PathBuf>,
     leases: Arc<Mutex<BTreeMap<PathBuf, Lease>>>,
 }
 
 impl LocalWorkspace {
-    /// Takes the base folder, an absolute path of this service's own, which is made when it is
-    /// needed; the folder above it has to exist. A base that belongs to somebody else, or that
-    /// others may write to, is refused then.
-    pub fn new(base: PathBuf, uids: UidPolicy) -> Self {
-        Self { base, uids, leases: Arc::default() }
+    /// Makes nothing yet.
+    pub fn new(config: WorkspaceConfig) -> Self {
+        let WorkspaceConfig { base, uids, agent, path, network, mut hidden } = config;
+        hidden.push(base.clone());
+        Self { base, uids, bench: Bench { agent, path, network }, hidden, leases: Arc::default() }
     }
 
     fn root(&self, id: &TaskId, attempt: Attempt) -> PathBuf {
@@ -89,16 +121,25 @@ impl LocalWorkspace {
             Ok(path)
         };
         make_folder(&root, 0o711, None, None).map_err(failed("making a folder", &root))?;
+        let socket_folder = socket_folder(&root);
+        remove_folder(&socket_folder).map_err(failed("removing", &socket_folder))?;
         let config_mode = if user.is_some() { 0o750 } else { 0o700 };
+        let (work, home) = (folder("work", 0o700, user, user)?, folder("home", 0o700, user, user)?);
+        let (tmp, config) = (folder("tmp", 0o700, user, user)?, folder("config", config_mode, None, user)?);
+        let reach = FileReach {
+            writable: vec![work.clone(), home.clone(), tmp.clone()],
+            readable: vec![config.clone()],
+            hidden: self.hidden.clone(),
+        };
         Ok(Folders {
-            work: folder("work", 0o700, user, user)?,
-            home: folder("home", 0o700, user, user)?,
-            tmp: folder("tmp", 0o700, user, user)?,
-            config: folder("config", config_mode, None, user)?,
+            work,
+            home,
+            tmp,
+            config,
             spool: folder("spool", 0o700, None, None)?,
             user,
             runs_as_root: user.is_none() && geteuid().is_root(),
-            reach: FileReach::default(),
+            reach,
             root,
         })
     }
@@ -111,7 +152,9 @@ impl LocalWorkspace {
             (None, Some(owner)) => end_lost(&self.uids, root, owner),
             (None, None) => Ok(()),
         };
-        let removed = remove_folder(root).map_err(failed("removing", root));
+        let removed = remove_folder(root)
+            .and_then(|()| remove_folder(&socket_folder(root)))
+            .map_err(failed("removing", root));
         if removed.is_err() || ended.is_err() {
             // Kept: nobody else is to have the user as long as something of the task is there.
             lease.map(|lease| self.leases().insert(root.to_path_buf(), lease));
@@ -147,6 +190,110 @@ impl Workspace for LocalWorkspace {
         blocking(&self.base, move || {
             let relative = relative.as_deref().unwrap_or_default();
             directory_below(&work, relative, user).map_err(failed("entering", &work.join(relative)))
+        })
+        .await
+    }
+
+    async fn clone_repository(
+        &self,
+        folders: &Folders,
+        order: &CloneOrder,
+        limits: &GitLimits,
+    ) -> Result<Cloned, GitError> {
+        git::clone_repository(&self.bench, folders, order, limits).await
+    }
+
+    async fn place(&self, folders: &Folders, files: Vec<PlacedFile>) -> Result<Placed, WorkspaceError> {
+        let (theirs, work) = (folders.clone(), folders.work.clone());
+        let placed = blocking(&self.base, move || {
+            place::place(&theirs, files).map_err(failed("putting files into", &work))
+        })
+        .await?;
+        git::hide(&self.bench, folders, &placed).await.map_err(git_failed(&folders.work))?;
+        Ok(placed)
+    }
+
+    async fn put_back(&self, folders: &Folders, placed: &Placed) -> Result<Vec<String>, WorkspaceError> {
+        let (theirs, files, work) = (folders.clone(), placed.clone(), folders.work.clone());
+        let changed = blocking(&self.base, move || {
+            place::put_back(&theirs, &files).map_err(failed("taking files out of", &work))
+        })
+        .await?;
+        git::unhide(&self.bench, folders, placed).await.map_err(git_failed(&folders.work))?;
+        Ok(changed)
+    }
+
+    async fn open_signing_agent(
+        &self,
+        folders: &Folders,
+        key: &Secret<String>,
+    ) -> Result<Box<dyn SigningAgent>, GitError> {
+        git::open_signing_agent(&self.bench, folders, key).await
+    }
+
+    async fn commit(
+        &self,
+        folders: &Folders,
+        cloned: Option<&Cloned>,
+        order: Option<&CommitOrder>,
+        limits: &GitLimits,
+    ) -> Result<Option<Commit>, GitError> {
+        git::commit(&self.bench, folders, cloned, order, limits).await
+    }
+
+    async fn take_out(
+        &self,
+        folders: &Folders,
+        cloned: &Cloned,
+        commit: &str,
+        limits: &GitLimits,
+    ) -> Result<(), GitError> {
+        git::take_out(&self.bench, folders, cloned, commit, limits).await
+    }
+
+    async fn find_leak(
+        &self,
+        folders: &Folders,
+        known: &[String],
+        commit: &str,
+        secrets: &Arc<Redactor>,
+        placed: &Placed,
+        limits: &GitLimits,
+    ) -> Result<Option<Leak>, GitError> {
+        git::find_leak(&self.bench, folders, known, commit, secrets, placed, limits).await
+    }
+
+    async fn push(
+        &self,
+        folders: &Folders,
+        cloned: &Cloned,
+        commit: &str,
+        branch: &str,
+        limits: &GitLimits,
+    ) -> Result<PushAnswer, GitError> {
+        git::push(&self.bench, folders, cloned, commit, branch, limits).await
+    }
+
+    async fn rebase(
+        &self,
+        folders: &Folders,
+        cloned: &Cloned,
+        commit: &Commit,
+        branch: &str,
+        limits: &GitLimits,
+    ) -> Result<Rebase, GitError> {
+        git::rebase(&self.bench, folders, cloned, commit, branch, limits).await
+    }
+
+    async fn find_files(&self, folders: &Folders, globs: &[String]) -> Result<FoundFiles, WorkspaceError> {
+        let (work, globs) = (folders.work.clone(), globs.to_vec());
+        blocking(&self.base, move || Ok(find::find_files(&work, &globs))).await
+    }
+
+    async fn open_file(&self, folders: &Folders, path: &str) -> Result<File, WorkspaceError> {
+        let (work, path) = (folders.work.clone(), path.to_owned());
+        blocking(&self.base, move || {
+            find::open_file(&work, &path).map_err(failed("opening", &work.join(&path)))
         })
         .await
     }
@@ -205,6 +352,12 @@ fn write_file(path: &Path, file: &ConfigFile, user: Option<u32>) -> io::Result<(
     opened.write_all(&file.contents)
 }
 
+/// Makes an error about files of one about git.
+fn git_failed(path: &Path) -> impl FnOnce(GitError) -> WorkspaceError + use<> {
+    let path = path.to_path_buf();
+    move |error| failed("using git", &path)(io::Error::other(format!("{error}: {}", error.words)))
+}
+
 fn failed(action: &str, path: &Path) -> impl FnOnce(io::Error) -> WorkspaceError + use<> {
     let (action, path) = (action.to_owned(), path.display().to_string());
     move |source| WorkspaceError::Machine { action, path, source }
@@ -227,7 +380,14 @@ mod tests {
 
     /// As good as this test's user may: the superuser gets real users.
     fn workspace(folder: &Path) -> LocalWorkspace {
-        LocalWorkspace::new(folder.join("base"), UidPolicy::detect())
+        LocalWorkspace::new(WorkspaceConfig {
+            base: folder.join("base"),
+            uids: UidPolicy::detect(),
+            agent: GuardedAgent::new(PathBuf::new()),
+            path: String::new(),
+            network: BTreeMap::new(),
+            hidden: Vec::new(),
+        })
     }
 
     fn id() -> TaskId {

@@ -4,12 +4,16 @@
 //! service's user can write to. The agent owns some folders below and never the one above them, so
 //! no path that this service follows can be bent by the agent.
 //!
-//! What must not be here: git, the request's files, and what settings an agent gets.
+//! What must not be here: what is put into a workspace and when something leaves it.
 
 mod descent;
+mod find;
+mod git;
 mod local;
+mod place;
 mod removal;
 mod users;
 
-pub use local::LocalWorkspace;
+pub use find::MAX_FOUND_FILES;
+pub use local::{LocalWorkspace, WorkspaceConfig};
 pub use users::{UID_COUNT, UID_FIRST, UidPolicy, end_leftovers};

@@ -18,7 +18,7 @@ use legwork_core::{
 };
 use legwork_ports::storage::Precondition;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -71,10 +71,19 @@ pub(crate) struct LogEnd {
     pub(crate) last_chunk: Option<u32>,
 }
 
+/// What the writer is told.
+#[derive(Debug)]
+enum Message {
+    /// Lines to store.
+    Lines(LineBatch),
+    /// To say when everything before this is stored, or given up.
+    Settle(oneshot::Sender<()>),
+}
+
 /// Writes the log of one attempt.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    messages: mpsc::Sender<LineBatch>,
+    messages: mpsc::Sender<Message>,
     deadline: watch::Sender<Option<Duration>>,
     task: JoinSet<LogEnd>,
 }
@@ -102,6 +111,7 @@ impl LogWriter {
             facts: LogFacts::default(),
             last_chunk: None,
             abandoned: false,
+            settling: Vec::new(),
         };
         let mut task = JoinSet::new();
         task.spawn(writer.run(inbox, deadline_seen));
@@ -112,8 +122,21 @@ impl LogWriter {
     pub(crate) async fn write(&self, batch: LineBatch) {
         if !batch.is_empty() {
             // The writer ends only after this sender is gone, or by a panic that `finish` reports.
-            let _writer_is_gone = self.messages.send(batch).await;
+            let _writer_is_gone = self.messages.send(Message::Lines(batch)).await;
         }
+    }
+
+    /// Waits until everything handed over is stored, or given up.
+    pub(crate) async fn settle(&self) {
+        let (settled, is_settled) = oneshot::channel();
+        let _writer_is_gone = self.messages.send(Message::Settle(settled)).await;
+        // A writer that is gone settles nothing more.
+        is_settled.await.ok();
+    }
+
+    /// Returns from when on nothing more is waited for, by the monotonic clock.
+    pub(crate) fn gives_up_at(&self) -> Option<Duration> {
+        *self.deadline.borrow()
     }
 
     /// From this moment of the monotonic clock on, nothing more is waited for.
@@ -160,16 +183,24 @@ struct Writer {
     facts: LogFacts,
     last_chunk: Option<u32>,
     abandoned: bool,
+    /// Who waits for what is under way.
+    settling: Vec<oneshot::Sender<()>>,
 }
 
 impl Writer {
     async fn run(
         mut self,
-        mut inbox: mpsc::Receiver<LineBatch>,
+        mut inbox: mpsc::Receiver<Message>,
         mut deadline: watch::Receiver<Option<Duration>>,
     ) -> LogEnd {
         let mut open = true;
         while open || !self.in_flight.is_empty() {
+            if self.in_flight.is_empty() {
+                for settled in self.settling.drain(..) {
+                    // Who waits no more needs no answer.
+                    settled.send(()).ok();
+                }
+            }
             let room = self.in_flight.len() < MAX_IN_FLIGHT && self.bytes_in_flight < MAX_BYTES_IN_FLIGHT;
             let now = self.ports.clock.monotonic();
             let give_up_at = *deadline.borrow_and_update();
@@ -190,9 +221,16 @@ impl Writer {
                 }
                 () = until(give_up_at), if give_up_at.is_some() && !self.abandoned => self.abandon(),
                 changed = deadline.changed(), if !self.abandoned && changed_is_open(&deadline) => drop(changed),
-                batch = inbox.recv(), if open && (room || self.abandoned) => if let Some(batch) = batch { self.take(&batch) } else {
-                    self.flush();
-                    open = false;
+                batch = inbox.recv(), if open && (room || self.abandoned) => match batch {
+                    Some(Message::Lines(batch)) => self.take(&batch),
+                    Some(Message::Settle(settled)) => {
+                        self.flush();
+                        self.settling.push(settled);
+                    }
+                    None => {
+                        self.flush();
+                        open = false;
+                    }
                 },
             }
         }

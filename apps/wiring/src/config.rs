@@ -1,6 +1,7 @@
 //! The validated configuration. All mistakes are reported together.
 
 use std::{
+    collections::BTreeMap,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     str::FromStr,
@@ -101,6 +102,10 @@ pub struct Config {
     pub result_grace: Duration,
     /// Leave workspaces in place.
     pub keep_workspace: bool,
+    /// Files and folders that no agent is to see, besides the service's own.
+    pub hidden: Vec<PathBuf>,
+    /// What git is given as its environment.
+    pub git_env: BTreeMap<String, String>,
     /// What workers are given as their environment.
     pub worker_env: Vec<(String, String)>,
     /// The file that was read.
@@ -174,10 +179,9 @@ impl Config {
                 .filter(|idle| !idle.is_zero()),
             result_grace: Duration::from_secs(reader.number(names::RESULT_GRACE_SECONDS, 30, 1..=3600)),
             keep_workspace: reader.boolean(names::KEEP_WORKSPACE, false),
-            worker_env: names::FOR_WORKERS
-                .iter()
-                .filter_map(|name| values.get(name).map(|value| ((*name).to_owned(), value.to_owned())))
-                .collect(),
+            hidden: hidden(values),
+            git_env: given(values, names::FOR_GIT).collect(),
+            worker_env: given(values, names::FOR_WORKERS).chain(given(values, names::FOR_GIT)).collect(),
             env_file: values.file().map(ToOwned::to_owned),
             host,
             api_token,
@@ -195,6 +199,40 @@ impl Config {
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
     }
+}
+
+/// Where programs keep credentials in a user's home.
+const CREDENTIALS: &[&str] = &[
+    ".aws",
+    ".azure",
+    ".claude/.credentials.json",
+    ".claude.json",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/git/credentials",
+    ".docker",
+    ".git-credentials",
+    ".gnupg",
+    ".kube",
+    ".netrc",
+    ".npmrc",
+    ".pypirc",
+    ".ssh",
+];
+
+/// What no agent is to see besides the data folder: what the operator names, the file that was read, and
+/// this user's credentials.
+fn hidden(values: &Values) -> Vec<PathBuf> {
+    let named =
+        values.get(names::HIDDEN_PATHS).unwrap_or_default().split(':').filter(|path| !path.is_empty());
+    let home = values.get(names::HOME).map(PathBuf::from);
+    let credentials = home.iter().flat_map(|home| CREDENTIALS.iter().map(|name| home.join(name)));
+    let file = values.file().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    named.map(PathBuf::from).chain(file).chain(credentials).collect()
+}
+
+fn given<'v>(values: &'v Values, names: &'v [&str]) -> impl Iterator<Item = (String, String)> + use<'v> {
+    names.iter().filter_map(|name| values.get(name).map(|value| ((*name).to_owned(), value.to_owned())))
 }
 
 struct Reader<'v> {

@@ -71,6 +71,24 @@ pub const HOME: &str = "HOME";
 /// The user's data folder, below which the default data folder is.
 pub const XDG_DATA_HOME: &str = "XDG_DATA_HOME";
 
+/// Files and folders that no agent is to see, separated by colons.
+pub const HIDDEN_PATHS: &str = "LEGWORK_HIDDEN_PATHS";
+
+/// What git needs to know of the network: proxies and certificate authorities.
+pub const FOR_GIT: &[&str] = &[
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "GIT_SSL_CAINFO",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
 /// All names that a worker is given by the service that starts it. The API token is among them to be masked.
 pub const FOR_WORKERS: &[&str] = &[
     PLATFORM,
@@ -95,6 +113,7 @@ pub const FOR_WORKERS: &[&str] = &[
     IDLE_TIMEOUT_MINUTES,
     RESULT_GRACE_SECONDS,
     KEEP_WORKSPACE,
+    HIDDEN_PATHS,
     PATH,
     HOME,
     XDG_DATA_HOME,

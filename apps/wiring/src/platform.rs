@@ -16,7 +16,7 @@ use legwork_adapters_local::{
     proxy::{ProxyGateway, ProxyLimits},
     secret_file,
     subprocess_jobs::{SubprocessConfig, SubprocessJobs},
-    workspace::{LocalWorkspace, UidPolicy},
+    workspace::{LocalWorkspace, UidPolicy, WorkspaceConfig},
 };
 use legwork_core::{secret::Secret, signature::SigningSecrets};
 use legwork_engine::{Engine, Ports, Settings, WorkerPorts};
@@ -109,10 +109,18 @@ pub fn local_worker(config: &Config) -> Result<LocalWorker, PlatformError> {
         }
     };
     let engine = engine(config, Arc::new(jobs(config, false)?), api_token.as_ref())?;
-    let helper = own_executable()?;
+    let agent = GuardedAgent::new(own_executable()?);
+    let workspace = WorkspaceConfig {
+        base: workspaces_dir(&config.data_dir),
+        uids: UidPolicy::detect(),
+        agent: agent.clone(),
+        path: config.agent_path.clone(),
+        network: config.git_env.clone(),
+        hidden: std::iter::once(&config.data_dir).chain(&config.hidden).cloned().collect(),
+    };
     let ports = WorkerPorts {
-        agent: Arc::new(GuardedAgent::new(helper)),
-        workspace: Arc::new(LocalWorkspace::new(workspaces_dir(&config.data_dir), UidPolicy::detect())),
+        agent: Arc::new(agent),
+        workspace: Arc::new(LocalWorkspace::new(workspace)),
         gateway: Arc::new(ProxyGateway::new(config.upstream.clone(), ProxyLimits::default())),
     };
     Ok(LocalWorker { engine, ports, logs: config.data_dir.join("worker-logs") })
@@ -173,6 +181,9 @@ fn engine(
 
 fn jobs(config: &Config, announce: bool) -> Result<SubprocessJobs, PlatformError> {
     let mut env: Vec<_> = config.worker_env.iter().map(|(name, value)| (name.into(), value.into())).collect();
+    let hidden = std::env::join_paths(&config.hidden)
+        .map_err(|error| PlatformError::new("a path that is to be hidden holds a colon", &error))?;
+    env.push((crate::names::HIDDEN_PATHS.into(), hidden));
     env.push((crate::names::DATA_DIR.into(), config.data_dir.clone().into_os_string()));
     let jobs = SubprocessJobs::new(SubprocessConfig {
         executable: own_executable()?,

@@ -29,8 +29,8 @@ pub struct WorkspaceFile {
 
 /// Returns the files of the request's slash commands and subagents, in the folder that the agent
 /// starts in.
-pub fn prompt_files(request: &TaskRequest) -> Vec<WorkspaceFile> {
-    let below = request.cwd_relative.as_ref().map(|cwd| format!("{}/", cwd.as_str())).unwrap_or_default();
+pub fn prompt_files(request: &TaskRequest, cwd: Option<&RelativePath>) -> Vec<WorkspaceFile> {
+    let below = cwd.map(|cwd| format!("{}/", cwd.as_str())).unwrap_or_default();
     let commands = request.slash_commands.iter().map(|command| WorkspaceFile {
         path: format!("{below}.claude/commands/{}.md", command.name),
         contents: markdown(&frontmatter(command, &[]), &command.content),
@@ -78,6 +78,29 @@ pub fn covered_settings(cwd: Option<&RelativePath>) -> Vec<String> {
             ["settings.json", "settings.local.json"].map(|name| format!("{folder}.claude/{name}"))
         })
         .collect()
+}
+
+/// Returns the names of variables in a configuration of tool servers that are not defined and have no
+/// default, each once: the CLI replaces `${NAME}` and `${NAME:-default}`.
+///
+/// # Examples
+/// ```
+/// use legwork_core::claude::files::undefined_variables;
+/// let config = r#"{"env":{"A":"${KNOWN}","B":"${UNKNOWN}","C":"${OTHER:-x}"}}"#;
+/// assert_eq!(undefined_variables(config, |name| name == "KNOWN"), ["UNKNOWN"]);
+/// assert_eq!(undefined_variables("no ${ variables } here", |_| false), Vec::<String>::new());
+/// ```
+pub fn undefined_variables(config: &str, is_defined: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut names = Vec::new();
+    for part in config.split("${").skip(1) {
+        let Some((name, _)) = part.split_once('}') else { continue };
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if is_name && !is_defined(name) && !names.iter().any(|known| known == name) {
+            names.push(name.to_string());
+        }
+    }
+    names
 }
 
 /// Returns the lines of the frontmatter; members in `required` that it lacks are the name.

@@ -5,60 +5,16 @@ use std::time::Duration;
 
 use legwork_core::{
     chunk::LineSplitter,
-    claude::{
-        transcript::Transcript,
-        verdict::{Exit, Stopped},
-    },
-    record::{ErrorCode, Status, Verdict},
+    claude::{transcript::Transcript, verdict::Exit},
     redact::Redactor,
 };
 use legwork_ports::agent::{AgentError, AgentRun, ExitKind};
-use tokio_util::sync::CancellationToken;
 
-use super::stage::STOPPED_LINES_DEADLINE;
+use super::interruption::{Interruptions, StopReason};
 use crate::{
-    Engine, Settings,
-    claim::ClaimedAttempt,
+    Engine,
     logs::{LineBatch, LogWriter},
-    oversight::Orders,
 };
-
-/// How long the tree may live on while the record that says `finishing` cannot be written.
-const SWAP_FIRST: Duration = Duration::from_secs(2);
-/// How long the wish to cancel is looked for after the worker was told to stop.
-const LOOK_FOR_WISH: Duration = Duration::from_secs(1);
-
-/// Why a run was stopped before its agent ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StopReason {
-    /// Somebody wished it.
-    Cancelled,
-    /// The time limit passed.
-    Timeout,
-    /// No line came for too long.
-    Idle,
-    /// The worker was told to stop.
-    WorkerStopped,
-    /// The agent lived on after its result.
-    AfterResult,
-    /// The attempt is somebody else's now.
-    ClaimLost,
-}
-
-impl StopReason {
-    pub(super) fn for_verdict(self, timeout_minutes: u32, settings: &Settings) -> Option<Stopped> {
-        match self {
-            Self::Cancelled => Some(Stopped::Cancelled),
-            Self::Timeout => Some(Stopped::Timeout { minutes: timeout_minutes }),
-            Self::Idle => {
-                let minutes = settings.idle_timeout.map_or(0, |idle| idle.as_secs() / 60);
-                Some(Stopped::Idle { minutes: u32::try_from(minutes).unwrap_or(u32::MAX) })
-            }
-            Self::WorkerStopped => Some(Stopped::WorkerStopped),
-            Self::AfterResult | Self::ClaimLost => None,
-        }
-    }
-}
 
 /// What was heard.
 pub(super) struct Heard {
@@ -80,12 +36,9 @@ impl Heard {
 /// What a run is heard with.
 pub(super) struct Conversation<'a> {
     pub(super) engine: &'a Engine,
-    pub(super) claimed: &'a ClaimedAttempt,
-    pub(super) orders: &'a Orders,
-    pub(super) stop: &'a CancellationToken,
+    pub(super) interruptions: &'a Interruptions<'a>,
     pub(super) redactor: &'a Redactor,
     pub(super) log: &'a LogWriter,
-    pub(super) timeout: Duration,
 }
 
 impl Conversation<'_> {
@@ -95,33 +48,28 @@ impl Conversation<'_> {
         let mut splitter = LineSplitter::new(self.engine.settings().log.max_line_bytes);
         let mut transcript = Transcript::new();
         let mut stopped = None;
-        // The limit runs from the claim: what came before the agent counts.
-        let spent = clock.now().since(self.claimed.record.started_at.unwrap_or_else(|| clock.now()));
-        let timeout_at = clock.monotonic().saturating_add(self.timeout.saturating_sub(spent));
         let mut heard_at = clock.monotonic();
         loop {
             let silence_ends = self.silence_ends(heard_at, &transcript);
-            let now = clock.monotonic();
-            let reason = tokio::select! {
+            let silence = silence_ends.map_or(Duration::ZERO, |(at, _)| at.saturating_sub(clock.monotonic()));
+            tokio::select! {
                 // Reading is cancel safe, and the other arms only wait.
                 read = run.read() => match read? {
                     Some(bytes) => {
                         heard_at = clock.monotonic();
                         self.store(&mut splitter, &mut transcript, &bytes).await;
-                        continue;
                     }
                     None => break,
                 },
-                () = self.orders.lost.cancelled(), if stopped.is_none() => StopReason::ClaimLost,
-                () = self.orders.cancel.cancelled(), if stopped.is_none() => StopReason::Cancelled,
-                () = self.stop.cancelled(), if stopped.is_none() => self.told_to_stop().await,
-                () = clock.sleep(timeout_at.saturating_sub(now)), if stopped.is_none() => StopReason::Timeout,
-                () = clock.sleep(silence_ends.map_or(Duration::ZERO, |(at, _)| at.saturating_sub(now))),
-                    if stopped.is_none() && silence_ends.is_some() =>
-                    silence_ends.map_or(StopReason::Idle, |(_, reason)| reason),
-            };
-            tracing::info!(task.id = %self.claimed.record.task_id, ?reason, "stopping the agent");
-            stopped = Some(self.end_early(reason, run, &transcript).await);
+                trigger = self.interruptions.next(), if stopped.is_none() => {
+                    let summary = transcript.summary();
+                    stopped = Some(self.interruptions.end_early(trigger, summary, || run.stop()).await);
+                }
+                () = clock.sleep(silence), if stopped.is_none() && silence_ends.is_some() => {
+                    run.stop();
+                    stopped = silence_ends.map(|(_, reason)| reason);
+                }
+            }
         }
         let mut batch = LineBatch::default();
         let now = clock.now();
@@ -147,63 +95,5 @@ impl Conversation<'_> {
             return Some((heard_at.saturating_add(settings.result_grace), StopReason::AfterResult));
         }
         settings.idle_timeout.map(|idle| (heard_at.saturating_add(idle), StopReason::Idle))
-    }
-
-    /// The worker was told to stop: a cancel if one was wished, else a failure.
-    async fn told_to_stop(&self) -> StopReason {
-        let ports = self.engine.ports();
-        self.log.give_up_at(ports.clock.monotonic().saturating_add(STOPPED_LINES_DEADLINE));
-        let wished = tokio::select! {
-            // Without an answer in time the worker stops as it was told.
-            read = ports.read_record(&self.claimed.record.task_id) => {
-                matches!(read, Ok(Some((record, _))) if record.cancel_requested_at.is_some())
-            }
-            () = ports.clock.sleep(LOOK_FOR_WISH) => false,
-        };
-        if wished || self.orders.cancel.is_cancelled() {
-            StopReason::Cancelled
-        } else {
-            StopReason::WorkerStopped
-        }
-    }
-
-    async fn end_early(
-        &self,
-        reason: StopReason,
-        run: &mut dyn AgentRun,
-        transcript: &Transcript,
-    ) -> StopReason {
-        if reason != StopReason::Cancelled {
-            run.stop();
-            return reason;
-        }
-        let verdict = Verdict {
-            status: Status::Cancelled,
-            exit_code: 130,
-            error: Some("Task cancelled by user".to_owned()),
-            error_code: Some(ErrorCode::Cancelled),
-            error_detail: None,
-            result: None,
-        };
-        let swap = self.engine.begin_finishing(self.claimed, verdict, transcript.summary());
-        let mut swap = std::pin::pin!(swap);
-        let swapped = tokio::select! {
-            // The swap goes on after the stop: it is not dropped.
-            swapped = &mut swap => Some(swapped),
-            () = self.engine.ports().clock.sleep(SWAP_FIRST) => None,
-        };
-        run.stop();
-        let swapped = match swapped {
-            Some(swapped) => swapped,
-            None => swap.await,
-        };
-        match swapped {
-            Ok(false) => StopReason::ClaimLost,
-            Ok(true) => reason,
-            Err(error) => {
-                tracing::warn!(task.id = %self.claimed.record.task_id, error = %error, "finishing could not be recorded");
-                reason
-            }
-        }
     }
 }

@@ -5,7 +5,11 @@
 //! whatever reason, nothing of it is left alive; its lines are stored, the workspace is removed, and
 //! one swap ends the attempt and owes the callback, which is then delivered.
 
+mod actions;
+mod commands;
 mod conversation;
+mod interruption;
+mod preparation;
 mod stage;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Everything around the agent: its log, its folders, its gateway; and how they come to an end.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use legwork_core::{
@@ -14,13 +14,14 @@ use legwork_ports::{
     agent::{AgentCommand, AgentError, AgentRun, Stderr},
     clock::IdSourceExt as _,
     gateway::OpenGateway,
-    workspace::{ConfigFile, Folders},
+    workspace::{Cloned, ConfigFile, Folders, Placed, SigningAgent},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Closing,
-    conversation::{Conversation, StopReason},
+    conversation::Conversation,
+    interruption::{self, Interruptions, StopReason},
 };
 use crate::{
     Engine, WorkerPorts,
@@ -31,15 +32,28 @@ use crate::{
 
 /// How long lines are waited for after the agent has ended.
 const LINES_DEADLINE: Duration = Duration::from_mins(10);
-/// How long lines are waited for after the worker was told to stop.
-pub(super) const STOPPED_LINES_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Why the agent could not be run at all.
 #[derive(Debug)]
-struct Unplayable {
-    code: ErrorCode,
-    error: String,
-    detail: Option<String>,
+pub(super) struct Unplayable {
+    pub(super) code: ErrorCode,
+    pub(super) error: String,
+    pub(super) detail: Option<String>,
+}
+
+/// Why a run has no result of its own.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The agent could not be run.
+    Unplayable(Unplayable),
+    /// Something ended it early.
+    Stopped(StopReason),
+}
+
+impl From<Unplayable> for Ended {
+    fn from(unplayable: Unplayable) -> Self {
+        Self::Unplayable(unplayable)
+    }
 }
 
 /// What a run has found, before its lines are all stored.
@@ -49,15 +63,23 @@ pub(super) struct Found {
     pub(super) lines_truncated: u64,
 }
 
+/// What has been made for a run so far.
+#[derive(Debug, Default)]
+pub(super) struct Scene {
+    pub(super) folders: Option<Folders>,
+    pub(super) cloned: Option<Cloned>,
+    pub(super) placed: Placed,
+}
+
 /// One run and what it uses.
 pub(super) struct Stage<'a> {
-    engine: &'a Engine,
-    worker: &'a WorkerPorts,
-    claimed: &'a ClaimedAttempt,
-    orders: Orders,
-    stop: CancellationToken,
-    redactor: Redactor,
-    log: LogWriter,
+    pub(super) engine: &'a Engine,
+    pub(super) worker: &'a WorkerPorts,
+    pub(super) claimed: &'a ClaimedAttempt,
+    pub(super) orders: Orders,
+    pub(super) stop: CancellationToken,
+    pub(super) redactor: Arc<Redactor>,
+    pub(super) log: LogWriter,
 }
 
 impl<'a> Stage<'a> {
@@ -71,22 +93,23 @@ impl<'a> Stage<'a> {
         let record = &claimed.record;
         let log =
             LogWriter::start(engine.ports(), &record.task_id, record.first_chunk, &engine.settings().log);
-        let redactor = redactor(engine, claimed.request.as_ref().ok());
+        let redactor = Arc::new(redactor(engine, claimed.request.as_ref().ok()));
         Self { engine, worker, claimed, orders, stop, redactor, log }
     }
 
     /// Plays the run and returns what ends the attempt.
     pub(super) async fn play(self) -> Closing {
-        self.say_hello().await;
-        let found = match self.perform().await {
-            Ok(Some(found)) => found,
-            Ok(None) => {
+        let mut scene = Scene::default();
+        let found = match self.perform(&mut scene).await {
+            Ok(found) => found,
+            Err(Ended::Stopped(StopReason::ClaimLost)) => {
                 self.remove_workspace().await;
                 return Closing::NotOurs;
             }
-            Err(unplayable) => self.give_up(unplayable).await,
+            Err(Ended::Stopped(reason)) => self.cut_short(reason),
+            Err(Ended::Unplayable(unplayable)) => self.give_up(unplayable).await,
         };
-        self.close(found).await
+        self.close(found, scene).await
     }
 
     async fn say_hello(&self) {
@@ -98,21 +121,31 @@ impl<'a> Stage<'a> {
         self.log.write(LineBatch::one(&line)).await;
     }
 
-    /// Runs the agent; nothing where the claim was lost.
-    async fn perform(&self) -> Result<Option<Found>, Unplayable> {
+    /// Prepares the workspace and runs the agent in it.
+    async fn perform(&self, scene: &mut Scene) -> Result<Found, Ended> {
         let request = self.claimed.request.as_ref().map_err(|error| Unplayable {
             code: ErrorCode::Internal,
             error: "The sealed request cannot be opened".to_owned(),
             detail: Some(chain(error)),
         })?;
-        refuse_unsupported(request)?;
         let record = &self.claimed.record;
-        let folders = self
-            .worker
-            .workspace
-            .prepare(&record.task_id, record.attempt)
-            .await
-            .map_err(|error| internal("The workspace could not be made", &error))?;
+        let workspace = self.worker.workspace.as_ref();
+        let prepared = workspace.prepare(&record.task_id, record.attempt).await;
+        let folders = scene
+            .folders
+            .insert(prepared.map_err(|error| internal("The workspace could not be made", &error))?)
+            .clone();
+        // After the folders: which user the agent has is known now.
+        self.say_hello().await;
+        let interruptions = self.interruptions(request);
+
+        if let Some(source) = &request.git {
+            scene.cloned = Some(self.clone_repository(source, &folders, &interruptions).await?);
+        }
+        let directory = self.directory(request, &folders).await?;
+        self.place_files(request, &folders, &directory, &mut scene.placed).await?;
+        let signing = self.open_signing_agent(request, &folders).await?;
+
         let token = Secret::new(self.engine.ports().ids.token().as_str().to_owned());
         let gateway = self
             .worker
@@ -120,66 +153,99 @@ impl<'a> Stage<'a> {
             .open(&request.credential, token.clone())
             .await
             .map_err(|error| internal("The credential proxy could not be opened", &error))?;
-        let command = self.command(request, &folders, gateway.as_ref(), &token).await?;
-        let run = self.worker.agent.start(command).await.map_err(|error| self.agent_error(&error))?;
-        let found = self.converse(request, run, gateway.as_ref()).await?;
+        let found = self
+            .run_agent(
+                request,
+                &folders,
+                directory,
+                gateway.as_ref(),
+                &token,
+                signing.as_deref(),
+                &interruptions,
+            )
+            .await;
         gateway.close().await;
-        Ok(found)
+        if let Some(signing) = signing {
+            signing.close().await;
+        }
+        found
     }
 
-    async fn command(
+    fn interruptions(&self, request: &TaskRequest) -> Interruptions<'_> {
+        let clock = &self.engine.ports().clock;
+        // The limit runs from the claim: what came before counts.
+        let spent = clock.now().since(self.claimed.record.started_at.unwrap_or_else(|| clock.now()));
+        let limit = Duration::from_secs(u64::from(request.timeout_minutes) * 60);
+        Interruptions {
+            engine: self.engine,
+            claimed: self.claimed,
+            orders: &self.orders,
+            stop: &self.stop,
+            log: &self.log,
+            timeout_at: clock.monotonic().saturating_add(limit.saturating_sub(spent)),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is made by one step of the run and used by this one")]
+    async fn run_agent(
+        &self,
+        request: &TaskRequest,
+        folders: &Folders,
+        directory: PathBuf,
+        gateway: &dyn OpenGateway,
+        token: &Secret<String>,
+        signing: Option<&dyn SigningAgent>,
+        interruptions: &Interruptions<'_>,
+    ) -> Result<Found, Ended> {
+        let (mut plan, files) = self.plan(request, folders, gateway, token);
+        if let Some(signing) = signing {
+            plan.env.extend(signing_env(signing));
+        }
+        self.warn_of_variables(request, &plan.env).await;
+        self.worker
+            .workspace
+            .configure(folders, files)
+            .await
+            .map_err(|error| internal("The agent's settings could not be written", &error))?;
+        let command = || AgentCommand {
+            program: self.engine.settings().agent_program.clone(),
+            args: plan.args.clone(),
+            env: plan.env.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect(),
+            stdin: Bytes::from(plan.stdin.clone()),
+            directory: directory.clone(),
+            spool: folders.spool.clone(),
+            user: folders.user,
+            reach: folders.reach.clone(),
+            stderr: Stderr::Tail,
+        };
+        self.run_commands(&request.pre_execution_commands, command, interruptions).await?;
+        let run = self.worker.agent.start(command()).await.map_err(|error| self.agent_error(&error))?;
+        self.converse(request, run, gateway, interruptions).await
+    }
+
+    fn plan(
         &self,
         request: &TaskRequest,
         folders: &Folders,
         gateway: &dyn OpenGateway,
         token: &Secret<String>,
-    ) -> Result<AgentCommand, Unplayable> {
-        let settings = self.engine.settings();
+    ) -> (command::AgentPlan, Vec<ConfigFile>) {
         let path = |path: &std::path::Path| path.to_string_lossy().into_owned();
-        let plan = command::plan(
+        let mut plan = command::plan(
             request,
             &command::AgentContext {
                 proxy_url: gateway.url(),
                 proxy_token: token.clone(),
                 home: path(&folders.home),
                 tmp: path(&folders.tmp),
-                path: settings.agent_path.clone(),
+                path: self.engine.settings().agent_path.clone(),
                 config_dir: path(&folders.config),
                 running_as_root: folders.runs_as_root,
             },
         );
-        let files = plan
-            .files
-            .into_iter()
-            .map(|file| ConfigFile { name: file.name, contents: file.contents })
-            .collect();
-        self.worker
-            .workspace
-            .configure(folders, files)
-            .await
-            .map_err(|error| internal("The agent's settings could not be written", &error))?;
-        let env: BTreeMap<_, _> =
-            plan.env.into_iter().map(|(name, value)| (name, Secret::new(value))).collect();
-        let directory = self
-            .worker
-            .workspace
-            .directory(
-                folders,
-                request.cwd_relative.as_ref().map(legwork_core::request::RelativePath::as_str),
-            )
-            .await
-            .map_err(|error| internal("The working directory could not be made", &error))?;
-        Ok(AgentCommand {
-            program: settings.agent_program.clone(),
-            args: plan.args,
-            env,
-            stdin: Bytes::from(plan.stdin),
-            directory,
-            spool: folders.spool.clone(),
-            user: folders.user,
-            reach: folders.reach.clone(),
-            stderr: Stderr::Tail,
-        })
+        let files = std::mem::take(&mut plan.files);
+        let files = files.into_iter().map(|file| ConfigFile { name: file.name, contents: file.contents });
+        (plan, files.collect())
     }
 
     async fn converse(
@@ -187,23 +253,17 @@ impl<'a> Stage<'a> {
         request: &TaskRequest,
         mut run: Box<dyn AgentRun>,
         gateway: &dyn OpenGateway,
-    ) -> Result<Option<Found>, Unplayable> {
-        let conversation = Conversation {
-            engine: self.engine,
-            claimed: self.claimed,
-            orders: &self.orders,
-            stop: &self.stop,
-            redactor: &self.redactor,
-            log: &self.log,
-            timeout: Duration::from_secs(u64::from(request.timeout_minutes) * 60),
-        };
+        interruptions: &Interruptions<'_>,
+    ) -> Result<Found, Ended> {
+        let conversation =
+            Conversation { engine: self.engine, interruptions, redactor: &self.redactor, log: &self.log };
         let heard = conversation
             .hear(run.as_mut())
             .await
             .map_err(|error| internal("The agent's output cannot be read", &error))?;
         let exit = run.finish().await.map_err(|error| internal("The agent could not be ended", &error))?;
         if heard.stopped == Some(StopReason::ClaimLost) {
-            return Ok(None);
+            return Err(Ended::Stopped(StopReason::ClaimLost));
         }
         let mut summary = heard.transcript.summary();
         if summary.usage.is_none() {
@@ -221,7 +281,7 @@ impl<'a> Stage<'a> {
             altered: exit.altered,
             stderr_tail: &stderr,
         });
-        Ok(Some(Found { verdict, summary, lines_truncated: heard.transcript.lines_truncated() }))
+        Ok(Found { verdict, summary, lines_truncated: heard.transcript.lines_truncated() })
     }
 
     fn agent_error(&self, error: &AgentError) -> Unplayable {
@@ -237,6 +297,14 @@ impl<'a> Stage<'a> {
             },
             other @ (AgentError::Machine { .. } | _) => internal("The agent could not be started", other),
         }
+    }
+
+    /// A task that was stopped before its agent had a word.
+    fn cut_short(&self, reason: StopReason) -> Found {
+        let minutes = self.claimed.request.as_ref().map_or(0, |request| request.timeout_minutes);
+        let stopped = reason.for_verdict(minutes, self.engine.settings());
+        let verdict = interruption::stopped(stopped.unwrap_or(verdict::Stopped::WorkerStopped));
+        Found { verdict, summary: Summary::default(), lines_truncated: 0 }
     }
 
     /// A task that could not be run at all has failed, and its log says why.
@@ -265,16 +333,22 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Removes what is left on this machine and waits for the last lines.
-    async fn close(self, found: Found) -> Closing {
+    /// Takes the actions, removes what is left on this machine and waits for the last lines.
+    async fn close(self, found: Found, scene: Scene) -> Closing {
         if !self.stop.is_cancelled() {
             let now = self.engine.ports().clock.monotonic();
             self.log.give_up_at(now.saturating_add(LINES_DEADLINE));
         }
+        let Some(done) = self.act(&found, &scene).await else {
+            self.remove_workspace().await;
+            return Closing::NotOurs;
+        };
         if self.engine.settings().keep_workspace {
             let now = self.engine.ports().clock.now();
-            let line = log_line::warning("The workspace was kept, as KEEP_WORKSPACE asks for", now);
-            self.log.write(LineBatch::one(&line)).await;
+            let place =
+                scene.folders.map_or_else(String::new, |folders| format!(" in {}", folders.root.display()));
+            let warning = format!("The workspace was kept{place}, as KEEP_WORKSPACE asks for");
+            self.log.write(LineBatch::one(&log_line::warning(&warning, now))).await;
         } else {
             self.remove_workspace().await;
         }
@@ -287,13 +361,22 @@ impl<'a> Stage<'a> {
         Closing::End(Box::new(Outcome {
             verdict: found.verdict,
             summary: found.summary,
-            uploaded_files: Vec::new(),
-            git_commit: None,
-            action_errors: Vec::new(),
+            uploaded_files: done.uploaded_files,
+            git_commit: done.git_commit,
+            action_errors: done.errors,
             log,
             last_chunk: end.last_chunk,
         }))
     }
+}
+
+/// What lets the agent's ssh sign, without a question to anybody.
+fn signing_env(signing: &dyn SigningAgent) -> [(String, String); 2] {
+    let ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new";
+    [
+        ("SSH_AUTH_SOCK".to_owned(), signing.socket().to_string_lossy().into_owned()),
+        ("GIT_SSH_COMMAND".to_owned(), ssh.to_owned()),
+    ]
 }
 
 fn redactor(engine: &Engine, request: Option<&TaskRequest>) -> Redactor {
@@ -306,32 +389,12 @@ fn redactor(engine: &Engine, request: Option<&TaskRequest>) -> Redactor {
     Redactor::new(service.chain(own))
 }
 
-fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Unplayable {
+pub(super) fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Unplayable {
     Unplayable { code: ErrorCode::Internal, error: what.to_owned(), detail: Some(chain(error)) }
 }
 
 /// Writes an error with its causes.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// What a request may ask for and this version does not do is said, never left out in silence.
-fn refuse_unsupported(request: &TaskRequest) -> Result<(), Unplayable> {
-    let asked = [
-        (request.git.is_some(), "gitRepo"),
-        (!request.pre_execution_commands.is_empty(), "preExecutionCommands"),
-        (!request.slash_commands.is_empty(), "slashCommands"),
-        (!request.subagents.is_empty(), "subagents"),
-        (request.actions.git.is_some() || request.actions.upload.is_some(), "postExecutionActions"),
-    ];
-    let names: Vec<_> = asked.into_iter().filter_map(|(asked, name)| asked.then_some(name)).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    Err(Unplayable {
-        code: ErrorCode::Internal,
-        error: format!("This version of Legwork does not yet run tasks with {}", names.join(", ")),
-        detail: None,
-    })
 }

@@ -7,7 +7,8 @@
 )]
 
 use std::{
-    path::{Path, PathBuf},
+    fs::File,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -25,6 +26,7 @@ use legwork_adapters_local::{
 use legwork_core::{
     id::{Attempt, TaskId},
     record::Usage,
+    redact::Redactor,
     request::{Credential, PermissionMode, RequestLimits},
     secret::Secret,
     signature::SigningSecrets,
@@ -36,7 +38,10 @@ use legwork_ports::{
     gateway::{Gateway, GatewayError, OpenGateway},
     jobs::{Execution, ExecutionStatus, Job, Jobs, JobsError, Slot, StartPolicy},
     storage::{Entry, Key, Object, Precondition, Storage, StorageError, Version},
-    workspace::{ConfigFile, Folders, Workspace, WorkspaceError},
+    workspace::{
+        CloneOrder, Cloned, Commit, CommitOrder, ConfigFile, Folders, FoundFiles, GitError, GitLimits,
+        GitProblem, Leak, Placed, PlacedFile, PushAnswer, Rebase, SigningAgent, Workspace, WorkspaceError,
+    },
 };
 
 /// A store that takes its time to write, and counts how many writes are under way at once.
@@ -85,7 +90,7 @@ impl Storage for SlowStorage {
         put
     }
 
-    async fn put_file(&self, key: &Key, file: &Path, content_type: &str) -> Result<u64, StorageError> {
+    async fn put_file(&self, key: &Key, file: File, content_type: &str) -> Result<u64, StorageError> {
         self.inner.put_file(key, file, content_type).await
     }
 
@@ -216,6 +221,10 @@ impl AgentRun for LineRun {
     }
 }
 
+fn no_git() -> GitError {
+    GitError::new(GitProblem::Broken)
+}
+
 #[derive(Debug)]
 struct NoWorkspace;
 
@@ -242,6 +251,83 @@ impl Workspace for NoWorkspace {
 
     async fn directory(&self, folders: &Folders, _: Option<&str>) -> Result<PathBuf, WorkspaceError> {
         Ok(folders.work.clone())
+    }
+
+    async fn clone_repository(&self, _: &Folders, _: &CloneOrder, _: &GitLimits) -> Result<Cloned, GitError> {
+        Err(no_git())
+    }
+
+    async fn place(&self, _: &Folders, files: Vec<PlacedFile>) -> Result<Placed, WorkspaceError> {
+        Ok(Placed { files, ..Placed::default() })
+    }
+
+    async fn put_back(&self, _: &Folders, _: &Placed) -> Result<Vec<String>, WorkspaceError> {
+        Ok(Vec::new())
+    }
+
+    async fn open_signing_agent(
+        &self,
+        _: &Folders,
+        _: &Secret<String>,
+    ) -> Result<Box<dyn SigningAgent>, GitError> {
+        Err(no_git())
+    }
+
+    async fn commit(
+        &self,
+        _: &Folders,
+        _: Option<&Cloned>,
+        _: Option<&CommitOrder>,
+        _: &GitLimits,
+    ) -> Result<Option<Commit>, GitError> {
+        Err(no_git())
+    }
+
+    async fn take_out(&self, _: &Folders, _: &Cloned, _: &str, _: &GitLimits) -> Result<(), GitError> {
+        Err(no_git())
+    }
+
+    async fn find_leak(
+        &self,
+        _: &Folders,
+        _: &[String],
+        _: &str,
+        _: &Arc<Redactor>,
+        _: &Placed,
+        _: &GitLimits,
+    ) -> Result<Option<Leak>, GitError> {
+        Err(no_git())
+    }
+
+    async fn push(
+        &self,
+        _: &Folders,
+        _: &Cloned,
+        _: &str,
+        _: &str,
+        _: &GitLimits,
+    ) -> Result<PushAnswer, GitError> {
+        Err(no_git())
+    }
+
+    async fn rebase(
+        &self,
+        _: &Folders,
+        _: &Cloned,
+        _: &Commit,
+        _: &str,
+        _: &GitLimits,
+    ) -> Result<Rebase, GitError> {
+        Err(no_git())
+    }
+
+    async fn find_files(&self, _: &Folders, _: &[String]) -> Result<FoundFiles, WorkspaceError> {
+        Ok(FoundFiles::default())
+    }
+
+    async fn open_file(&self, _: &Folders, path: &str) -> Result<File, WorkspaceError> {
+        let source = std::io::ErrorKind::NotFound.into();
+        Err(WorkspaceError::Machine { action: "opening".to_owned(), path: path.to_owned(), source })
     }
 
     async fn remove(&self, _: &TaskId, _: Attempt) -> Result<(), WorkspaceError> {
