@@ -19,6 +19,7 @@ mod records;
 mod run;
 mod settings;
 mod submit;
+mod uploads;
 mod watch;
 
 pub use cancel::{CancelAnswer, CancelError};
@@ -26,6 +27,7 @@ pub use query::{OpenTasks, QueryError, TaskPage};
 pub use run::{RunEnd, RunError, WorkerJob, run_task};
 pub use settings::{LogSettings, MissingSetting, Settings};
 pub use submit::{Accepted, SubmitError};
+pub use uploads::{ListedUpload, OpenedUpload, StoredUpload, UploadPage, content_type};
 pub use watch::{ParsePositionError, Position, WatchError, WatchItem};
 
 use std::sync::Arc;

@@ -27,16 +27,12 @@ pub(in crate::workspace) async fn take_out(
     if !bare.exists() {
         make_folder(&outgoing(folders), 0o750, None, folders.user)?;
         init_bare(&mut git, &bare).await?;
-        if !cloned.shallow.is_empty() {
-            let place = bare.join("shallow");
-            fs::write(&place, cloned.shallow.join("\n") + "\n")
-                .map_err(|error| machine("writing", &place, &error))?;
-        }
     }
     let work = folders.work.clone();
     let git_dir = work.join(".git").to_string_lossy().into_owned();
     let pack = Call::agent(work, &PACK).env("GIT_DIR", git_dir);
     carry(&mut git, pack, format!("{commit}\n"), &bare).await?;
+    note_shallow(&mut git, &bare, &cloned.shallow).await?;
     must_be_whole(&mut git, &bare, commit).await?;
     // So that fetching and pushing know what is here already.
     git.text(at(&bare, &["update-ref", "refs/legwork/work", commit])).await.map(drop)
@@ -72,6 +68,24 @@ pub(super) async fn carry(
     drop(file);
     let name = place.to_string_lossy().into_owned();
     git.text(at(bare, &["index-pack", &name])).await.map(drop)
+}
+
+/// Notes which of the commits that are here have parents that are not: what the service saw when it
+/// cloned counts, not what the agent's repository says.
+async fn note_shallow(git: &mut Git<'_>, bare: &Path, shallow: &[String]) -> Result<(), GitError> {
+    if shallow.is_empty() {
+        return Ok(());
+    }
+    let wanted = shallow.join("\n") + "\n";
+    let check = at(bare, &["cat-file", "--batch-check=%(objectname)"]).stdin(wanted);
+    let found = git.text(check).await?;
+    let here: String =
+        found.lines().filter(|line| !line.contains(' ')).flat_map(|line| [line, "\n"]).collect();
+    if here.is_empty() {
+        return Ok(());
+    }
+    let place = bare.join("shallow");
+    fs::write(&place, here).map_err(|error| machine("writing", &place, &error))
 }
 
 /// Returns a name for a pack that no other one has.

@@ -123,20 +123,20 @@ impl<'a> Stage<'a> {
 
     /// Prepares the workspace and runs the agent in it.
     async fn perform(&self, scene: &mut Scene) -> Result<Found, Ended> {
-        let request = self.claimed.request.as_ref().map_err(|error| Unplayable {
-            code: ErrorCode::Internal,
-            error: "The sealed request cannot be opened".to_owned(),
-            detail: Some(chain(error)),
-        })?;
+        let request = match &self.claimed.request {
+            Ok(request) => request,
+            Err(error) => {
+                self.say_hello().await;
+                return Err(internal("The sealed request cannot be opened", error).into());
+            }
+        };
         let record = &self.claimed.record;
         let workspace = self.worker.workspace.as_ref();
         let prepared = workspace.prepare(&record.task_id, record.attempt).await;
-        let folders = scene
-            .folders
-            .insert(prepared.map_err(|error| internal("The workspace could not be made", &error))?)
-            .clone();
         // After the folders: which user the agent has is known now.
         self.say_hello().await;
+        let prepared = prepared.map_err(|error| internal("The workspace could not be made", &error))?;
+        let folders = scene.folders.insert(prepared).clone();
         let interruptions = self.interruptions(request);
 
         if let Some(source) = &request.git {
