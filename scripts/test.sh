@@ -21,6 +21,9 @@ step() { printf '\n== %s\n' "$*"; }
 apt_missing=()
 need() { command -v "$1" >/dev/null 2>&1 || apt_missing+=("$2"); }
 need git git
+for program in ssh ssh-agent ssh-keygen; do need "$program" openssh-client; done
+# Its folder is on root's path alone.
+need /usr/sbin/sshd openssh-server
 need node nodejs
 need npm npm
 need python3 python3

@@ -123,9 +123,7 @@ impl PushPlan {
     /// Notes what came of the step.
     pub fn note(&mut self, event: PushEvent) {
         self.step = match (self.step, event) {
-            (PushStep::Push, PushEvent::Succeeded) | (PushStep::OwnBranch, PushEvent::Succeeded) => {
-                PushStep::Done
-            }
+            (PushStep::Push | PushStep::OwnBranch, PushEvent::Succeeded) => PushStep::Done,
             (PushStep::Push, PushEvent::InTheWay) if self.strategy == ConflictStrategy::Fail => {
                 PushStep::GiveUp
             }

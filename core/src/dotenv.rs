@@ -38,7 +38,7 @@ pub fn write<'v>(values: impl IntoIterator<Item = (&'v str, &'v str)>) -> Dotenv
     let mut simple = String::new();
     for (name, value) in values {
         if let Some(spelling) = for_both(value) {
-            simple.push_str(&format!("{name}={spelling}\n"));
+            simple.extend([name, "=", &spelling, "\n"]);
             continue;
         }
         // First, so that what Python takes of lines inside is overruled by what really has the name.
@@ -46,8 +46,8 @@ pub fn write<'v>(values: impl IntoIterator<Item = (&'v str, &'v str)>) -> Dotenv
             written.inexact.push(name.to_string());
             for_python(value)
         });
-        written.text.push_str(&format!("{name}={spelling}\n"));
-        simple.push_str(&format!("'{name}'={}\n", for_python(value)));
+        written.text.extend([name, "=", &spelling, "\n"]);
+        simple.extend(["'", name, "'=", &for_python(value), "\n"]);
     }
     written.text.push_str(&simple);
     written

@@ -35,7 +35,7 @@ pub(super) fn find_files(work: &Path, globs: &[String]) -> FoundFiles {
         }
         let name = path.to_str().and_then(|path| path.parse::<RelativePath>().ok());
         let Some(name) = name else {
-            found.problems.push(format!("{path:?} is no name for an upload"));
+            found.problems.push(format!("{} is no name for an upload", path.display()));
             continue;
         };
         if found.files.len() >= MAX_FOUND_FILES {

@@ -94,7 +94,8 @@ pub(super) fn put_back(folders: &Folders, placed: &Placed) -> io::Result<Vec<Str
             Ok(metadata) if !metadata.is_file() || !holds(&place, &file.contents)? => {
                 changed.push(file.path.clone());
             }
-            found => drop(found?),
+            Ok(_ours) => {}
+            Err(error) => return Err(error),
         }
         remove(&place)?;
     }

@@ -7,6 +7,8 @@
 //!   request;
 //! * [`receiver`]: a callback receiver that records what arrives and answers
 //!   well or badly;
+//! * [`git_server`]: real git servers over SSH and HTTP, with repositories to
+//!   clone and to push to;
 //! * [`claude_binary`]: where the real agent CLI is, for tests that run it.
 //!
 //! Nothing here belongs into a released program, and nothing here knows
@@ -14,6 +16,7 @@
 //! mistakes.
 
 pub mod fake_agent;
+pub mod git_server;
 mod local_server;
 pub mod messages_api;
 mod real_claude;

@@ -24,7 +24,7 @@ pub(in crate::workspace) async fn hide(
     }
     let mut lines = String::new();
     for file in &placed.files {
-        lines.push_str(&format!("/{}\n", as_pattern(&file.path)));
+        lines.extend(["/", &as_pattern(&file.path), "\n"]);
     }
     let exclude = folders.work.join(".git/info/exclude");
     OpenOptions::new()

@@ -37,23 +37,23 @@ impl Credentials {
         make_folder(&folder, 0o700, None, None)?;
         let mut this = Self { key: None, known_hosts: folder.join("known_hosts"), token_for: None, folder };
         let hosts = if known_hosts.is_empty() { FORGES } else { known_hosts };
-        this.put(&this.known_hosts, hosts)?;
+        Self::put(&this.known_hosts, hosts)?;
         if let Some(key) = &remote.ssh_key {
             let path = this.folder.join("key");
             this.key = Some(path.clone());
-            this.put(&path, key.expose())?;
+            Self::put(&path, key.expose())?;
         }
         if let Some((site, line)) =
             remote.token.as_ref().and_then(|token| stored(&remote.url, token.expose()))
         {
             this.token_for = Some(site);
             // The name and the place that git's own helper `store` has.
-            this.put(&this.folder.join(".git-credentials"), &line)?;
+            Self::put(&this.folder.join(".git-credentials"), &line)?;
         }
         Ok(this)
     }
 
-    fn put(&self, path: &Path, text: &str) -> Result<(), GitError> {
+    fn put(path: &Path, text: &str) -> Result<(), GitError> {
         write_private(path, text).map_err(|error| machine("writing a file", path, &error))
     }
 

@@ -1,7 +1,7 @@
 //! The host keys of the common forges, so that a first connection cannot be answered by somebody else.
 //!
 //! Each forge publishes them: docs.github.com "GitHub's SSH key fingerprints", docs.gitlab.com
-//! "SSH known_hosts entries", support.atlassian.com "Configure SSH and two-step verification".
+//! "SSH `known_hosts` entries", support.atlassian.com "Configure SSH and two-step verification".
 
 /// Lines for a `known_hosts` file.
 pub(super) const FORGES: &str = "\

@@ -63,7 +63,7 @@ fn make_folder(path: &Path, mode: u32, owner: Option<u32>, group: Option<u32>) -
     let make = || -> io::Result<()> {
         match DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            made => made?,
+            created => created?,
         }
         fs::set_permissions(path, Permissions::from_mode(mode))?;
         if owner.is_none() && group.is_none() { Ok(()) } else { lchown(path, owner, group) }

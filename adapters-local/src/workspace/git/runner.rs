@@ -292,11 +292,13 @@ impl<'a> Git<'a> {
 struct Messages {
     text: String,
     line: Vec<u8>,
+    /// The last line that ended in a carriage return.
+    progress: Option<String>,
 }
 
 impl Messages {
     async fn take(&mut self, run: &mut dyn AgentRun) {
-        let mut last_progress = None;
+        let mut is_new = false;
         // What cannot be read is not told; the exit code decides.
         while let Ok(Some(bytes)) = run.read_stderr().await {
             for byte in bytes {
@@ -305,15 +307,21 @@ impl Messages {
                     continue;
                 }
                 let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).trim_end().to_owned();
-                // A line that is to be overwritten by the next one tells how far it is.
+                // A line that is to be overwritten by the next one tells how far it is. One that is
+                // followed by an end of line is none: ssh ends its own with both.
                 if byte == b'\r' {
-                    last_progress = Some(line);
-                } else if !line.is_empty() {
+                    self.progress = Some(line);
+                    is_new = true;
+                } else if line.is_empty() {
+                    if let Some(line) = self.progress.take() {
+                        self.keep(&line);
+                    }
+                } else {
                     self.keep(&line);
                 }
             }
         }
-        if let Some(progress) = last_progress {
+        if let Some(progress) = self.progress.as_ref().filter(|_| is_new) {
             tracing::info!(progress, "git is at work");
         }
     }
@@ -334,7 +342,8 @@ fn not_run(program: &str, error: &AgentError) -> GitError {
 }
 
 fn failed(error: &AgentError) -> GitError {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let first: &dyn std::error::Error = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
     let words = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
     GitError { problem: GitProblem::Failed, words }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use legwork_core::secret::Secret;
+use legwork_core::{hex, secret::Secret};
 use legwork_ports::{
     agent::{Agent as _, AgentCommand, AgentRun, FileReach, Stderr},
     workspace::{Folders, GitError, GitLimits, GitProblem, SigningAgent},
@@ -44,7 +44,7 @@ const MAX_CONNECTIONS: usize = 32;
 /// Returns the folder of a task's sockets: its name is short, whatever the task is called.
 pub(in crate::workspace) fn socket_folder(root: &Path) -> PathBuf {
     let digest = Sha256::digest(root.as_os_str().as_encoded_bytes());
-    let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let short = hex::encode(digest.get(..6).unwrap_or(&digest));
     root.parent().unwrap_or(root).join(format!(".{short}"))
 }
 

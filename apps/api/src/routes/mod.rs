@@ -1,5 +1,6 @@
 //! All routes, and what every one of them shares.
 
+mod files;
 mod health;
 mod input;
 mod logs;
@@ -55,6 +56,8 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/tasks/status", get(tasks::open))
         .route("/tasks/{task}", get(tasks::record))
         .route("/tasks/{task}/logs", get(logs::logs))
+        .route("/tasks/{task}/files", get(files::list))
+        .route("/tasks/{task}/files/{*path}", get(files::download))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(api.clone(), pass))

@@ -105,6 +105,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let facts = follow(client, &task).await?;
     let code = exit::of_task(&facts);
     let told = tokio::time::timeout(CALLBACK_PATIENCE, delivered.recv()).await;
+    report_actions(&service, &task).await?;
     let verified = report_callback(told.ok().flatten())?;
 
     wait_for_worker(&service, &task).await;
@@ -181,6 +182,7 @@ async fn submit(client: &Client, agent: &DemoAgent, callback_url: &str) -> anyho
         "maxTurns": 10,
         "maxBudgetUsd": BUDGET_USD,
         "timeoutMinutes": 5,
+        "postExecutionActions": {"uploadFiles": {"globPatterns": ["*.md"]}},
         "metadata": {"sentBy": "legwork demo"},
     });
     let answer = client.submit(&Secret::new(request.to_string())).await?;
@@ -219,6 +221,18 @@ async fn wait_for_worker(service: &platform::LocalService, task: &TaskId) {
     }
 }
 
+/// Says what was kept of the work.
+async fn report_actions(service: &platform::LocalService, task: &TaskId) -> anyhow::Result<()> {
+    let record = service.engine.record(task).await?;
+    for file in &record.uploaded_files {
+        step("upload", &format!("{} ({} bytes)", file.original_path, file.size_bytes))?;
+    }
+    for failed in &record.action_errors {
+        step(&failed.action, &failed.error)?;
+    }
+    Ok(())
+}
+
 fn report_callback(delivery: Option<Delivery>) -> anyhow::Result<bool> {
     let Some(delivery) = delivery else {
         step("callback", "none came; the worker's log says why")?;
@@ -244,6 +258,7 @@ fn say_where(folder: &Path, task: &TaskId) -> anyhow::Result<()> {
         String::new(),
         paint(BOLD, "Look at"),
         format!("  {}/   the log, the record and the sealed request", session.display()),
+        format!("  {}/   the files that it uploaded", session.join("uploads").display()),
         format!("  {}/   what the worker wrote about its work", data.join("worker-logs").display()),
         String::new(),
         paint(BOLD, "Try next"),

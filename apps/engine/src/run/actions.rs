@@ -27,11 +27,7 @@ use super::{
     interruption::AFTER_STOP,
     stage::{Found, Scene, Stage, chain},
 };
-use crate::logs::LineBatch;
-
-fn content_type(_: &str) -> &'static str {
-    "application/octet-stream"
-}
+use crate::{logs::LineBatch, uploads::content_type};
 
 /// How long actions may take in all.
 const ACTIONS_DEADLINE: Duration = Duration::from_mins(10);
@@ -152,10 +148,10 @@ impl Actions<'_> {
                 return done;
             }
         }
-        if let Some(git) = &self.request.actions.git {
-            if let Err(failure) = self.git(git, &mut done).await {
-                self.note(&mut done, failure).await;
-            }
+        if let Some(git) = &self.request.actions.git
+            && let Err(failure) = self.git(git, &mut done).await
+        {
+            self.note(&mut done, failure).await;
         }
         if let Some(upload) = &self.request.actions.upload {
             self.upload(upload, &mut done).await;
@@ -217,10 +213,12 @@ impl Actions<'_> {
 
     fn git_failure(&self, action: &'static str, error: GitError) -> Failure {
         let GitError { problem, words } = error;
-        let error = match problem {
-            GitProblem::Stopped => self.cut_short(),
-            problem if words.is_empty() => problem.to_string(),
-            problem => format!("{problem}: {words}"),
+        let error = if problem == GitProblem::Stopped {
+            self.cut_short()
+        } else if words.is_empty() {
+            problem.to_string()
+        } else {
+            format!("{problem}: {words}")
         };
         Failure { action, error }
     }

@@ -89,7 +89,9 @@ pub async fn run_task(
     let watchers = Watchers::start(engine, &claimed);
     engine.after_claim(&claimed.record).await?;
 
-    let closing = Stage::new(engine, worker, &claimed, watchers.orders.clone(), stop).play().await;
+    let stage = Stage::new(engine, worker, &claimed, watchers.orders.clone(), stop);
+    // Boxed: it holds what every step of the run needs.
+    let closing = Box::pin(stage.play()).await;
     let Closing::End(outcome) = closing else {
         watchers.stop().await;
         tracing::warn!(task.id = %job.task_id, "the attempt was taken over; nothing is written");
