@@ -81,8 +81,6 @@ impl Credentials {
         if let Some(site) = &self.token_for {
             let settings = ["-c".to_owned(), format!("credential.{site}.helper=store")];
             call.args.splice(0..0, settings);
-            // After this one, which empties the list of helpers.
-            call.args.splice(0..0, ["-c".to_owned(), "credential.helper=".to_owned()]);
         }
         call
     }

@@ -69,7 +69,6 @@ impl Call {
     pub(super) fn service(directory: PathBuf, args: &[&str]) -> Self {
         let own = [
             ("core.hooksPath", "/dev/null"),
-            ("credential.helper", ""),
             ("fetch.recurseSubmodules", "false"),
             ("gc.auto", "0"),
             ("http.lowSpeedLimit", "1000"),
