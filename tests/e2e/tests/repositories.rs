@@ -2,6 +2,8 @@
 //!
 //! What an agent would do is done by the request's own commands, which run as it does.
 
+#![expect(clippy::indexing_slicing, reason = "helpers of tests fail the test")]
+
 use std::{path::Path, time::Duration};
 
 use legwork_e2e::{Service, ServiceBuilder, modes, reachable};
@@ -25,7 +27,7 @@ fn repository(repositories: &BareRepositories) -> BareRepository {
 }
 
 /// Merges members into a request that commits and pushes.
-fn request(more: Value) -> Value {
+fn request(more: &Value) -> Value {
     let mut request = json!({
         "environmentSecrets": {"MY_SECRET": SECRET},
         "postExecutionActions": {"git": {"commit": true, "commitMessage": "the task's work", "push": true}},
@@ -37,7 +39,7 @@ fn request(more: Value) -> Value {
 }
 
 async fn run(service: &Service, more: Value) -> (String, Value) {
-    let id = service.submit(&modes(&["ok"]), None, request(more)).await;
+    let id = service.submit(&modes(&["ok"]), None, request(&more)).await;
     let record = service.wait_for_end(&id).await;
     (id, record)
 }
@@ -145,7 +147,7 @@ async fn a_branch_that_has_moved_on_gets_both_sides_and_the_tasks_lines() {
         .submit(
             &modes(&["ok"]),
             None,
-            request(json!({
+            request(&json!({
                 "gitRepo": server.url("project"),
                 "sshKey": server.client_key(),
                 "preExecutionCommands": ["printf 'one\\ntask\\nthree\\n' > shared.txt; echo t > task.txt; echo ready; sleep 3"],
