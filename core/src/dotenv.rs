@@ -30,7 +30,7 @@ pub struct Dotenv {
 /// let written = dotenv::write([("TOKEN", "plain"), ("SAID", "say \"hi\""), ("LINES", "it's\ntwo")]);
 /// assert_eq!(written.text, "TOKEN='plain'\nSAID='say \"hi\"'\nLINES=\"it's\ntwo\"\n");
 ///
-/// let all_quotes = dotenv::write([("QUOTES", "'\"`\n")]);
+/// let all_quotes = dotenv::write([("QUOTES", "'\"`\n#")]);
 /// assert_eq!(all_quotes.inexact, ["QUOTES"]);
 /// ```
 pub fn write<'v>(values: impl IntoIterator<Item = (&'v str, &'v str)>) -> Dotenv {
