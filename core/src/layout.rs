@@ -4,6 +4,7 @@
 //! sessions/{taskId}/encrypted-payload.bin      the sealed request
 //! sessions/{taskId}/metadata.json              the record
 //! sessions/{taskId}/NNN-YYYYMMDD-HHMMSS.jsonl  log chunks
+//! sessions/{taskId}/uploads/{prefix}/{path}    uploaded files
 //! active/{taskId}.{attempt}                    a process is responsible for the attempt now
 //! due/{unix ms}-{taskId}.{attempt}             something is owed then and no process holds it
 //! index/{descending ms}-{taskId}               all tasks, newest first
@@ -162,6 +163,12 @@ pub fn chunks_from(id: &TaskId, number: u32) -> String {
 }
 
 /// Returns the folder of a task's uploaded files, with its final `/`.
+///
+/// # Examples
+/// ```
+/// let folder = legwork_core::layout::uploads(&"nightly-42".parse().unwrap());
+/// assert_eq!(folder, "sessions/nightly-42/uploads/");
+/// ```
 pub fn uploads(id: &TaskId) -> String {
     format!("{}uploads/", session(id))
 }

@@ -1,18 +1,21 @@
-//! A task's uploaded files: which there are, and one of them as a download.
+//! A task's uploaded files: their list, and each as a download.
 //!
-//! What is in them comes from an agent. No browser is to run it on this origin: each is an attachment, in
-//! a sandbox, and of a type that runs nothing.
+//! An agent wrote them, and their names. A download is saved and never shown: no answer here is one that
+//! a browser runs under the service's own origin, and no name adds anything to a header.
 
-use std::ops::Range;
+#[cfg(test)]
+mod tests;
+
+use std::{fmt::Write as _, ops::Range};
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::{FromRequestParts, Path, State},
     response::{IntoResponse as _, Response},
 };
 use futures_util::StreamExt as _;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use legwork_core::request::RelativePath;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
+use legwork_core::{id::TaskId, request::RelativePath, time::Timestamp};
 use legwork_engine::{OpenedUpload, StoredUpload, content_type};
 
 use super::{
@@ -24,42 +27,45 @@ use crate::answer::{ApiError, json, query_error};
 /// Files of a page where the client names no number, and at most.
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
+/// What a file may do in a browser that shows it all the same: nothing.
+const SANDBOX: HeaderValue = HeaderValue::from_static("sandbox");
+/// Nothing here is for others to keep.
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("private, no-store");
+
+fn bad(code: &str, message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, code, message)
+}
 
 #[derive(Debug, serde::Deserialize)]
-pub(super) struct FilesQuery {
+pub(super) struct ListQuery {
     limit: Option<String>,
     cursor: Option<String>,
 }
 
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
-    files: Vec<Row>,
-    next_cursor: Option<String>,
+struct Page<'a> {
+    files: Vec<Row<'a>>,
+    next_cursor: Option<&'a str>,
 }
 
 #[derive(serde::Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Row {
-    path: String,
+struct Row<'a> {
+    path: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    original_path: Option<String>,
-    gcs_path: String,
+    original_path: Option<&'a str>,
+    gcs_path: &'a str,
     size_bytes: u64,
-    modified: String,
-}
-
-fn bad(code: &str, message: &str) -> ApiError {
-    ApiError::new(StatusCode::BAD_REQUEST, code, message)
+    modified: Timestamp,
 }
 
 pub(super) async fn list(
     State(api): State<Api>,
     Task(id): Task,
-    Params(query): Params<FilesQuery>,
+    Params(query): Params<ListQuery>,
 ) -> Result<Response, ApiError> {
-    let text = |value: Option<String>| value.filter(|text| !text.is_empty());
-    let limit = match text(query.limit) {
+    let limit = match query.limit.filter(|text| !text.is_empty()) {
         None => DEFAULT_LIMIT,
         Some(word) => word
             .parse()
@@ -67,157 +73,213 @@ pub(super) async fn list(
             .filter(|limit| (1..=MAX_LIMIT).contains(limit))
             .ok_or_else(|| bad("invalid_limit", "limit must be a whole number from 1 to 1000"))?,
     };
-    let cursor = text(query.cursor);
+    let cursor = query.cursor.filter(|text| !text.is_empty());
     let page = api.engine.uploaded_files(&id, limit, cursor.as_deref()).await;
     let page = page.map_err(|error| query_error(error, Some(&id)))?;
-    let files = page.files.into_iter().map(|file| Row {
-        path: file.path,
-        original_path: file.original_path,
-        gcs_path: file.url,
+    let files = page.files.iter().map(|file| Row {
+        path: &file.path,
+        original_path: file.original_path.as_deref(),
+        gcs_path: &file.url,
         size_bytes: file.size_bytes,
-        modified: file.modified.to_string(),
+        modified: file.modified,
     });
-    Ok(json(StatusCode::OK, &Page { files: files.collect(), next_cursor: page.next_cursor }))
+    Ok(json(StatusCode::OK, &Page { files: files.collect(), next_cursor: page.next_cursor.as_deref() }))
+}
+
+/// The file that a path names.
+#[derive(Debug)]
+pub(super) struct Name {
+    task: TaskId,
+    path: RelativePath,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        // Decoded once, and judged as decoded.
+        let Ok(Path((task, path))) = Path::<(String, String)>::from_request_parts(parts, state).await else {
+            return Err(bad("invalid_path", "The path must be UTF-8"));
+        };
+        let task = task.parse().map_err(ApiError::bad_task_id)?;
+        match path.parse() {
+            Ok(path) => Ok(Self { task, path }),
+            Err(error) => Err(bad("invalid_path", format!("The path must be {error}"))),
+        }
+    }
 }
 
 pub(super) async fn download(
     State(api): State<Api>,
-    Path((task, path)): Path<(String, String)>,
+    name: Name,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let id = task.parse().map_err(ApiError::bad_task_id)?;
-    let path: RelativePath = path.parse().map_err(|_: legwork_core::request::InvalidRelativePath| {
-        bad("invalid_path", "a path is segments, none of them empty, `.` or `..`, without control characters")
-    })?;
+    let Name { task, path } = name;
     let disposition = disposition(path.as_str());
-    let opened = api.engine.open_upload(&id, &path, &disposition).await;
-    let mut response = match opened.map_err(|error| query_error(error, Some(&id)))? {
-        None => {
-            return Err(ApiError::new(StatusCode::NOT_FOUND, "file_not_found", "The task has no such file"));
+    let opened = api.engine.open_upload(&task, &path, &disposition).await;
+    match opened.map_err(|error| query_error(error, Some(&task)))? {
+        Some(OpenedUpload::Elsewhere { url }) => redirect(&url),
+        Some(OpenedUpload::Here(file)) if method == Method::HEAD => {
+            let size = file.size_bytes();
+            Ok(answer(StatusCode::OK, &file, &path, &disposition, size, Body::empty()))
         }
-        Some(OpenedUpload::Elsewhere { url }) => redirect(&url)?,
-        Some(OpenedUpload::Here(upload)) => send(upload, headers.get(header::RANGE), &path),
-    };
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
-    // It is ASCII without control characters.
-    if let Ok(value) = HeaderValue::from_str(&disposition) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
+        Some(OpenedUpload::Here(file)) => Ok(serve(&task, &file, &path, &disposition, &headers)),
+        None => Err(ApiError::new(
+            StatusCode::NOT_FOUND,
+            "file_not_found",
+            "The task has no such file; GET /tasks/{taskId}/files lists them",
+        )),
     }
-    Ok(response)
 }
 
 fn redirect(url: &str) -> Result<Response, ApiError> {
-    let location = HeaderValue::from_str(url).map_err(|_: header::InvalidHeaderValue| {
-        ApiError::new(StatusCode::BAD_GATEWAY, "store_failed", "The store's address for the file is unusable")
+    // The address is a secret: it is told to the client alone.
+    let location = HeaderValue::try_from(url).map_err(|_| {
+        ApiError::new(StatusCode::BAD_GATEWAY, "refused", "The store gave an address that cannot be told")
     })?;
     let mut response = StatusCode::FOUND.into_response();
-    response.headers_mut().insert(header::LOCATION, location);
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
+    headers.insert(header::CACHE_CONTROL, NOT_KEPT);
     Ok(response)
 }
 
-fn send(upload: StoredUpload, range: Option<&HeaderValue>, path: &RelativePath) -> Response {
-    let size = upload.size_bytes();
-    let wanted = range.and_then(|range| range.to_str().ok()).and_then(|range| part(range, size));
-    let (status, range) = match wanted {
-        None => (StatusCode::OK, 0..size),
-        Some(Part::Bytes(range)) => (StatusCode::PARTIAL_CONTENT, range),
-        Some(Part::Outside) => {
-            let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();
-            insert(&mut response, header::CONTENT_RANGE, &format!("bytes */{size}"));
+/// Answers with the file, or with the part that is asked for.
+fn serve(
+    task: &TaskId,
+    file: &StoredUpload,
+    path: &RelativePath,
+    disposition: &str,
+    asked: &HeaderMap,
+) -> Response {
+    let size = file.size_bytes();
+    let (status, range) = match part(asked, etag(file).as_ref(), size) {
+        Part::Whole => (StatusCode::OK, 0..size),
+        Part::Some(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Part::None => {
+            let message = format!("The file has {size} bytes");
+            let refusal = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", message);
+            let mut response = refusal.into_response();
+            set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{size}"));
             return response;
         }
     };
-    let name = path.as_str().to_owned();
-    let body = upload.bytes(range.clone()).map(move |piece| {
+    let task = task.clone();
+    let pieces = file.clone().bytes(range.clone()).map(move |piece| {
         piece.map_err(|error| {
-            tracing::warn!(path = name, error = %error, "a file broke off while it was sent");
+            tracing::warn!(task.id = %task, error = %error, "a file broke off while it was sent");
             std::io::Error::other(error)
         })
     });
-    let mut response = Response::new(Body::from_stream(body));
-    *response.status_mut() = status;
-    insert(&mut response, header::CONTENT_LENGTH, &range.end.saturating_sub(range.start).to_string());
-    insert(&mut response, header::CONTENT_TYPE, content_type(path.as_str()));
-    insert(&mut response, header::ACCEPT_RANGES, "bytes");
+    let length = range.end.saturating_sub(range.start);
+    let mut response = answer(status, file, path, disposition, length, Body::from_stream(pieces));
     if status == StatusCode::PARTIAL_CONTENT {
         let last = range.end.saturating_sub(1);
-        insert(&mut response, header::CONTENT_RANGE, &format!("bytes {}-{last}/{size}", range.start));
+        set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes {}-{last}/{size}", range.start));
     }
     response
 }
 
-/// Values are made here and are ASCII.
-fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
+fn answer(
+    status: StatusCode,
+    file: &StoredUpload,
+    path: &RelativePath,
+    disposition: &str,
+    length: u64,
+    body: Body,
+) -> Response {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type(path.as_str())));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    set(headers, header::CONTENT_DISPOSITION, disposition);
+    headers.insert(header::CONTENT_SECURITY_POLICY, SANDBOX);
+    headers.insert(header::CACHE_CONTROL, NOT_KEPT);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Some(etag) = etag(file) {
+        headers.insert(header::ETAG, etag);
+    }
+    response
+}
+
+/// Sets a header, unless the text cannot be the value of one.
+fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
+    if let Ok(value) = HeaderValue::from_str(text) {
+        headers.insert(name, value);
     }
 }
 
-/// What a client asks for of a file.
-#[derive(Debug, PartialEq, Eq)]
-enum Part {
-    Bytes(Range<u64>),
-    Outside,
+/// Returns the strong tag of the file's state; nothing where the store's name for it cannot be one.
+fn etag(file: &StoredUpload) -> Option<HeaderValue> {
+    let version = Some(file.version()).filter(|text| text.bytes().all(|b| b.is_ascii_graphic() && b != b'"'));
+    HeaderValue::try_from(format!("\"{}\"", version?)).ok()
 }
 
-/// Reads a `Range` of one part; nothing where it is none that is known, which means all of it.
-fn part(range: &str, size: u64) -> Option<Part> {
-    let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
-    let found = if first.is_empty() {
-        let length: u64 = last.parse().ok()?;
-        size.saturating_sub(length)..size
-    } else {
-        let first: u64 = first.parse().ok()?;
-        let end = if last.is_empty() { size } else { last.parse::<u64>().ok()?.saturating_add(1).min(size) };
-        first..end
-    };
-    Some(if found.start < found.end { Part::Bytes(found) } else { Part::Outside })
-}
-
-/// Names a download as RFC 6266 has it, in ASCII: whatever the name holds, it ends no quote and no line.
+/// Returns the header by which a browser saves a file under its last name (RFC 6266, RFC 8187).
 fn disposition(path: &str) -> String {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ');
-    let fallback: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
-    let mut encoded = String::new();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    // Some browsers decode what looks percent-encoded in here; none takes quotes alike.
+    let plain = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, '"' | '\\' | '%');
+    let mut text = "attachment; filename=\"".to_owned();
+    text.extend(name.chars().map(|c| if plain(c) { c } else { '_' }));
+    text.push_str("\"; filename*=UTF-8''");
     for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_') {
-            encoded.push(char::from(byte));
+        if byte.is_ascii_alphanumeric() || b"!#$&+-.^_`|~".contains(&byte) {
+            text.push(char::from(byte));
         } else {
-            encoded.extend(['%', hex(byte >> 4), hex(byte & 0x0f)]);
+            // Writing to a string cannot fail.
+            write!(text, "%{byte:02X}").ok();
         }
     }
-    format!("attachment; filename=\"{fallback}\"; filename*=UTF-8''{encoded}")
+    text
 }
 
-fn hex(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0').to_ascii_uppercase()
+/// How much of a file is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Part {
+    /// All of it.
+    Whole,
+    /// These bytes.
+    Some(Range<u64>),
+    /// Bytes that it does not have.
+    None,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_ends_neither_its_quotes_nor_its_line() {
-        assert_eq!(
-            disposition("a/b \"x\";\u{fc}.html"),
-            "attachment; filename=\"b _x___.html\"; filename*=UTF-8''b%20%22x%22%3B%C3%BC.html"
-        );
+/// Reads which part is asked for (RFC 9110, section 14). What is not one range of bytes, or is meant for
+/// another state of the file, asks for all of it.
+fn part(headers: &HeaderMap, etag: Option<&HeaderValue>, size: u64) -> Part {
+    if headers.get(header::IF_RANGE).is_some_and(|condition| Some(condition) != etag) {
+        return Part::Whole;
     }
-
-    #[test]
-    fn one_range_is_understood() {
-        assert_eq!(part("bytes=0-1", 10), Some(Part::Bytes(0..2)));
-        assert_eq!(part("bytes=4-", 10), Some(Part::Bytes(4..10)));
-        assert_eq!(part("bytes=-3", 10), Some(Part::Bytes(7..10)));
-        assert_eq!(part("bytes=9-100", 10), Some(Part::Bytes(9..10)));
-        assert_eq!(part("bytes=10-", 10), Some(Part::Outside));
-        assert_eq!(part("bytes=5-4", 10), Some(Part::Outside));
-        for other in ["bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=-", "bytes"] {
-            assert_eq!(part(other, 10), None, "{other}");
-        }
+    let mut ranges = headers.get_all(header::RANGE).iter();
+    match (ranges.next().and_then(|value| value.to_str().ok()), ranges.next()) {
+        (Some(range), None) => parse_range(range, size).unwrap_or(Part::Whole),
+        (None, _) | (Some(_), Some(_)) => Part::Whole,
     }
+}
+
+/// Reads one range; nothing if it is none.
+fn parse_range(text: &str, size: u64) -> Option<Part> {
+    let (unit, range) = text.split_once('=')?;
+    let (first, last) = range.trim().split_once('-')?;
+    if !unit.trim().eq_ignore_ascii_case("bytes") {
+        return None;
+    }
+    let range = match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => first..last.saturating_add(1).min(size),
+        (Some(first), None) if last.is_empty() => first..size,
+        (None, Some(length)) if first.is_empty() => size.saturating_sub(length)..size,
+        (Some(_) | None, Some(_) | None) => return None,
+    };
+    Some(if range.is_empty() { Part::None } else { Part::Some(range) })
+}
+
+/// Reads digits; more than fit are the largest number.
+fn number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().unwrap_or(u64::MAX))
 }

@@ -299,14 +299,16 @@ impl Actions<'_> {
     ) -> Result<UploadedFile, Failure> {
         let path = file.path;
         let failed = |error: String| Failure { action: "upload", error: format!("{path}: {error}") };
-        let relative: RelativePath =
-            path.parse().map_err(|_| failed("it is no name for an upload".to_owned()))?;
+        let below = prefix.map_or_else(|| path.clone(), |prefix| format!("{}/{path}", prefix.as_str()));
+        // What is uploaded can be fetched again: prefix and path together are one path of `/files`.
+        let below: RelativePath =
+            below.parse().map_err(|_| failed("it is no name for an upload, or too long".to_owned()))?;
         self.claim("upload").await.map_err(|failure| failed(failure.error))?;
         let uploading = async {
             if self.holds_secret(&path).await? {
                 return Err("it holds a secret of the request; it was left out".to_owned());
             }
-            let key = layout::upload(&self.stage.claimed.record.task_id, prefix, &relative);
+            let key = layout::upload(&self.stage.claimed.record.task_id, None, &below);
             let size_bytes = self.put(&key, &path).await?;
             let gcs_path = self.stage.engine.ports().storage.url(&key);
             Ok(UploadedFile { original_path: path.clone(), gcs_path, size_bytes })
