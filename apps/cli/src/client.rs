@@ -1,12 +1,15 @@
 //! Asks a Legwork service over HTTP.
 //!
-//! No redirect is followed (it could carry the token elsewhere), and a service on this machine is
-//! never asked through a proxy.
+//! No redirect is followed (it could carry the token elsewhere) but that of a file to its store, which is
+//! asked without the token. A service on this machine is never asked through a proxy.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use legwork_core::{id::TaskId, secret::Secret};
-use reqwest::{Method, RequestBuilder, Response, header, redirect::Policy};
+use reqwest::{ClientBuilder, Method, RequestBuilder, Response, StatusCode, header, redirect::Policy};
 use url::Url;
 
 use crate::{
@@ -24,6 +27,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(2);
 const SILENCE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How much of a refusal is read.
 const MAX_REFUSAL_BYTES: usize = 65_536;
+/// The most files that the service puts on one page.
+const MAX_FILES: &str = "1000";
 
 /// What a stream of log lines should look like.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +48,8 @@ pub(crate) struct Client {
     http: reqwest::Client,
     server: ServerUrl,
     token: Option<Secret<String>>,
+    /// Asks stores on other machines; made when the first one is asked, for it reads root certificates.
+    stores: Arc<OnceLock<reqwest::Client>>,
 }
 
 impl Client {
@@ -70,10 +77,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`] where this machine's certificates or resolver cannot be used.
     pub(crate) fn new(server: ServerUrl, token: Option<Secret<String>>) -> Result<Self, ClientError> {
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("legwork/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT);
+        let mut builder = http_builder();
         if server.way() == Way::Loopback {
             builder = builder.no_proxy();
         }
@@ -82,7 +86,7 @@ impl Client {
             builder = builder.tls_certs_only([]);
         }
         match builder.build() {
-            Ok(http) => Ok(Self { http, server, token }),
+            Ok(http) => Ok(Self { http, server, token, stores: Arc::default() }),
             Err(source) => Err(ClientError::Unreachable { server: server.to_string(), source }),
         }
     }
@@ -138,7 +142,7 @@ impl Client {
     ///
     /// # Errors
     /// Also [`ClientError::Unexpected`] where the answer has another form than was asked for.
-    pub(crate) async fn open_log(&self, task: &TaskId, form: LogForm<'_>) -> Result<LogBody, ClientError> {
+    pub(crate) async fn open_log(&self, task: &TaskId, form: LogForm<'_>) -> Result<BodyStream, ClientError> {
         let mut url = self.server.join(&["tasks", task.as_str(), "logs"]);
         let (accepted, after) = match form {
             LogForm::Lines => ("application/x-ndjson", None),
@@ -151,10 +155,8 @@ impl Client {
         if let Some(id) = after {
             request = request.header("Last-Event-ID", id);
         }
-        // The whole log may take hours, its head may not.
-        let opened = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
-        let opened = opened.map_err(|_elapsed| self.silent())?;
-        let response = self.accepted(opened.map_err(|source| self.unreachable(source))?).await?;
+        let server = self.server.to_string();
+        let response = self.accepted(opened(request, &server).await?).await?;
         let found = header_text(&response, &header::CONTENT_TYPE);
         if !found.is_some_and(|found| found.starts_with(accepted)) {
             let found = found.unwrap_or("nothing").to_owned();
@@ -165,7 +167,69 @@ impl Client {
                 ),
             });
         }
-        Ok(LogBody { response, client: self.clone() })
+        Ok(BodyStream { response, from: server })
+    }
+
+    /// Returns one page of a task's files as JSON.
+    pub(crate) async fn files(&self, task: &TaskId, cursor: Option<&str>) -> Result<String, ClientError> {
+        let mut url = self.server.join(&["tasks", task.as_str(), "files"]);
+        let cursor = cursor.map(|cursor| ("cursor", cursor));
+        url.query_pairs_mut().append_pair("limit", MAX_FILES).extend_pairs(cursor);
+        self.answer(self.request(Method::GET, url)).await
+    }
+
+    /// Opens one of a task's files, by its path: plain segments, as the list has it.
+    ///
+    /// # Errors
+    /// Also [`ClientError::Unexpected`] where the service sends on to a place that is not asked.
+    pub(crate) async fn open_file(&self, task: &TaskId, path: &str) -> Result<BodyStream, ClientError> {
+        let segments: Vec<&str> =
+            ["tasks", task.as_str(), "files"].into_iter().chain(path.split('/')).collect();
+        let url = self.server.join(&segments);
+        let server = self.server.to_string();
+        let response = opened(self.request(Method::GET, url.clone()), &server).await?;
+        let sends_on = matches!(
+            response.status(),
+            StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT
+        );
+        match header_text(&response, &header::LOCATION).filter(|_| sends_on) {
+            None => Ok(BodyStream { response: self.accepted(response).await?, from: server }),
+            Some(location) => self.open_in_store(url.join(location).ok()).await,
+        }
+    }
+
+    /// Opens a signed address, which needs and gets no token, and is not shown.
+    async fn open_in_store(&self, url: Option<Url>) -> Result<BodyStream, ClientError> {
+        let unexpected = |what| ClientError::Unexpected { what };
+        let is_near = |store: &ServerUrl| store.way() == Way::Loopback && self.server.way() == Way::Loopback;
+        let origin = url.as_ref().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+        let store = origin.parse::<ServerUrl>().ok();
+        let http = match store.as_ref().map(|store| store.join(&[]).scheme().to_owned()).as_deref() {
+            Some("https") => self.store_client(&origin)?,
+            // A simulated store on this machine; no other service may send there.
+            Some(_) if store.as_ref().is_some_and(is_near) => self.http.clone(),
+            Some(_) | None => {
+                return Err(unexpected(format!("{} sends on to what is no https address", self.server)));
+            }
+        };
+        let Some(url) = url else { return Err(unexpected(format!("{} sends on to nowhere", self.server))) };
+        let response = opened(http.get(url), &origin).await?;
+        match response.status() {
+            StatusCode::OK => Ok(BodyStream { response, from: origin }),
+            status => Err(ClientError::Refused {
+                status: status.as_u16(),
+                message: format!("the store at {origin} answered with status {}", status.as_u16()),
+                retry_after: None,
+            }),
+        }
+    }
+
+    fn store_client(&self, origin: &str) -> Result<reqwest::Client, ClientError> {
+        if let Some(made) = self.stores.get() {
+            return Ok(made.clone());
+        }
+        let made = http_builder().build().map_err(|source| unreachable(origin, source))?;
+        Ok(self.stores.get_or_init(|| made).clone())
     }
 
     fn request(&self, method: Method, url: Url) -> RequestBuilder {
@@ -217,26 +281,46 @@ impl Client {
     }
 
     fn unreachable(&self, source: reqwest::Error) -> ClientError {
-        ClientError::Unreachable { server: self.server.to_string(), source: source.without_url() }
+        unreachable(&self.server.to_string(), source)
     }
+}
 
-    fn silent(&self) -> ClientError {
-        ClientError::Silent { server: self.server.to_string() }
+fn http_builder() -> ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("legwork/", env!("CARGO_PKG_VERSION")))
+        .redirect(Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT)
+}
+
+/// Sends a request whose answer is a stream: the whole may take hours, its head may not.
+async fn opened(request: RequestBuilder, from: &str) -> Result<Response, ClientError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await {
+        Ok(sent) => sent.map_err(|source| unreachable(from, source)),
+        Err(_elapsed) => Err(silent(from)),
     }
+}
+
+fn unreachable(server: &str, source: reqwest::Error) -> ClientError {
+    ClientError::Unreachable { server: server.to_owned(), source: source.without_url() }
+}
+
+fn silent(server: &str) -> ClientError {
+    ClientError::Silent { server: server.to_owned() }
 }
 
 fn header_text<'r>(response: &'r Response, name: &header::HeaderName) -> Option<&'r str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// A log on its way.
+/// A log or a file on its way.
 #[derive(Debug)]
-pub(crate) struct LogBody {
+pub(crate) struct BodyStream {
     response: Response,
-    client: Client,
+    /// Who sends it.
+    from: String,
 }
 
-impl LogBody {
+impl BodyStream {
     /// Returns the next bytes as soon as there are some, or nothing at the end.
     ///
     /// # Errors
@@ -248,8 +332,8 @@ impl LogBody {
     pub(crate) async fn next(&mut self) -> Result<Option<bytes::Bytes>, ClientError> {
         match tokio::time::timeout(SILENCE_TIMEOUT, self.response.chunk()).await {
             Ok(Ok(chunk)) => Ok(chunk),
-            Ok(Err(source)) => Err(self.client.unreachable(source)),
-            Err(_elapsed) => Err(self.client.silent()),
+            Ok(Err(source)) => Err(unreachable(&self.from, source)),
+            Err(_elapsed) => Err(silent(&self.from)),
         }
     }
 }

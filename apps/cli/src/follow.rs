@@ -6,7 +6,7 @@ use legwork_core::id::TaskId;
 use tokio::time::Instant;
 
 use crate::{
-    client::{Client, LogBody, LogForm},
+    client::{BodyStream, Client, LogForm},
     client_error::ClientError,
     sse_client::{Event, SseParser},
 };
@@ -36,7 +36,7 @@ pub(crate) struct Follower {
     task: TaskId,
     /// The id of the last line seen: where the next connection resumes.
     position: Option<String>,
-    connection: Option<(LogBody, SseParser)>,
+    connection: Option<(BodyStream, SseParser)>,
     arrived: VecDeque<Event>,
     outage: Option<Outage>,
 }

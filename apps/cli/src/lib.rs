@@ -11,6 +11,7 @@ mod client;
 mod client_error;
 mod commands;
 mod demo_agent;
+mod download;
 mod exit;
 mod follow;
 mod follow_view;
@@ -27,5 +28,6 @@ mod task_view;
 mod terminal;
 mod transcript_view;
 mod wall_clock;
+mod worker_log;
 
 pub use cli::main;

@@ -152,7 +152,8 @@ pub(crate) fn duration(ms: u64) -> String {
     }
 }
 
-fn size(bytes: u64) -> String {
+/// Writes a size for people.
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{} KiB", bytes / 1024),
@@ -160,7 +161,8 @@ fn size(bytes: u64) -> String {
     }
 }
 
-fn counted(n: u64, what: &str) -> String {
+/// Writes a number of things.
+pub(crate) fn counted(n: u64, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 

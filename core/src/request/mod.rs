@@ -4,6 +4,7 @@
 //! worker is the client's own text and the defaults it was read with, so that there is one parser.
 
 pub mod address;
+mod builder;
 mod callback_url;
 mod error;
 mod fields;
@@ -15,6 +16,7 @@ mod path;
 mod stored;
 
 pub use address::HostPattern;
+pub use builder::RequestBuilder;
 pub use callback_url::{CallbackUrl, InvalidCallbackUrl};
 pub use error::{Problem, RequestError, StoredRequestError};
 pub use git::{GitSource, InvalidRepoUrl, RepoUrl, is_branch_name};

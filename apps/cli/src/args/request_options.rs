@@ -1,17 +1,18 @@
 //! What to run: the options of `run` and `submit`, which become a request.
 
 use std::{
-    io::{self, IsTerminal as _, Read as _},
-    path::PathBuf,
+    io::{self, IsTerminal as _},
+    path::{Path, PathBuf},
 };
 
 use anyhow::Context as _;
 use legwork_core::id::TaskId;
 
-use super::{RequestBody, credentials::Credentials};
-
-/// Longest prompt or file that is read, in bytes: what the service reads at most before it refuses.
-const MAX_INPUT_BYTES: u64 = 16 * 1024 * 1024;
+use super::{
+    RequestBody, credentials::Credentials, input, outcome_options::OutcomeOptions,
+    repository_options::RepositoryOptions, setup_options::SetupOptions,
+};
+use crate::exit::UsageError;
 
 /// Options that describe a task.
 #[derive(Debug, clap::Args)]
@@ -25,21 +26,45 @@ pub(crate) struct RequestOptions {
     #[arg(long = "allow", value_name = "TOOL")]
     pub(crate) allowed_tools: Vec<String>,
 
-    /// The most turns the conversation may have.
-    #[arg(long, value_name = "N")]
-    pub(crate) max_turns: Option<u32>,
+    /// Refuse a tool, or some uses of it; may be repeated.
+    #[arg(long = "deny", value_name = "TOOL")]
+    pub(crate) disallowed_tools: Vec<String>,
 
     /// How the agent treats tools that are not allowed: acceptEdits, default, plan, dontAsk, …
     #[arg(long, value_name = "MODE")]
     pub(crate) permission_mode: Option<String>,
 
-    /// The model to use.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) model: Option<String>,
+    /// Let the agent do everything, without permissions.
+    #[arg(long)]
+    pub(crate) dangerously_skip_permissions: bool,
+
+    /// The most turns the conversation may have.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_turns: Option<u32>,
+
+    /// What the run may cost, in US dollars.
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    pub(crate) max_budget_usd: Option<f64>,
 
     /// End the task after so many minutes.
     #[arg(long, value_name = "MINUTES")]
     pub(crate) timeout: Option<u32>,
+
+    /// The model to use.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) model: Option<String>,
+
+    /// The model to use when that one is overloaded.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) fallback_model: Option<String>,
+
+    /// Replace the agent's system prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system_prompt: Option<String>,
+
+    /// Add to the agent's system prompt.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) append_system_prompt: Option<String>,
 
     /// Name the task; the same name with the same request is the same task [default: a new UUID].
     #[arg(long, value_name = "ID")]
@@ -53,9 +78,22 @@ pub(crate) struct RequestOptions {
     #[arg(long, value_name = "JSON")]
     pub(crate) metadata: Option<String>,
 
-    /// A JSON file with members of the request; the other options override them.
+    /// A JSON file with members of the request, `-` for standard input; the other options override them.
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
+
+    /// Print the request with its secrets masked, and send nothing.
+    #[arg(long)]
+    pub(crate) print_request: bool,
+
+    #[command(flatten)]
+    pub(crate) repository: RepositoryOptions,
+
+    #[command(flatten)]
+    pub(crate) setup: SetupOptions,
+
+    #[command(flatten)]
+    pub(crate) outcome: OutcomeOptions,
 
     #[command(flatten)]
     pub(crate) credentials: Credentials,
@@ -65,20 +103,31 @@ impl RequestOptions {
     /// Reads what the options name and returns the request.
     ///
     /// # Errors
-    /// [`crate::exit::UsageError`] where something is missing or no JSON; others where a file or
-    /// standard input cannot be read.
+    /// [`UsageError`] where something is missing, malformed or cannot be read; others where standard
+    /// input or the kernel's randomness cannot be read.
     pub(crate) fn into_request(mut self) -> anyhow::Result<RequestBody> {
-        let file = self
-            .file
-            .as_ref()
-            .map(|path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display())));
-        let file = file.transpose()?;
+        let file_is_stdin = self.file.as_deref() == Some(Path::new("-"));
+        let file = match &self.file {
+            Some(_) if file_is_stdin => {
+                Some(input::standard_input().context("cannot read the request from standard input")?)
+            }
+            Some(path) => {
+                Some(input::text_file("--file", path, "give a JSON file with members of a request")?)
+            }
+            None => None,
+        };
         let from_stdin = match self.prompt.as_deref() {
             Some(prompt) => prompt == "-",
-            None => !RequestBody::names_a_prompt(file.as_deref()) && !io::stdin().is_terminal(),
+            None => {
+                !file_is_stdin && !RequestBody::names_a_prompt(file.as_deref()) && !io::stdin().is_terminal()
+            }
         };
+        if from_stdin && file_is_stdin {
+            return Err(UsageError::new("standard input can be the prompt or the --file, not both").into());
+        }
         if from_stdin {
-            self.prompt = Some(read_stdin().context("cannot read the prompt from standard input")?);
+            self.prompt =
+                Some(input::standard_input().context("cannot read the prompt from standard input")?);
         }
         let mut random = [0; 16];
         getrandom::fill(&mut random).context("the kernel gives no random bytes")?;
@@ -86,8 +135,8 @@ impl RequestOptions {
     }
 }
 
-fn read_stdin() -> io::Result<String> {
-    let mut text = String::new();
-    io::stdin().lock().take(MAX_INPUT_BYTES).read_to_string(&mut text)?;
-    Ok(text)
+/// What is not finite could not be written as JSON.
+fn dollars(text: &str) -> Result<f64, &'static str> {
+    let amount = text.parse().ok().filter(|amount: &f64| amount.is_finite() && *amount > 0.0);
+    amount.ok_or("give an amount above 0, such as 0.25")
 }

@@ -1,9 +1,13 @@
 //! `legwork logs`: a task's log, so far or to its end.
 
+mod lines;
+mod worker;
+
 use std::process::ExitCode;
 
 use legwork_core::id::TaskId;
 
+use self::lines::Lines;
 use crate::{
     args::ClientOptions,
     client::{Client, LogForm},
@@ -17,7 +21,9 @@ use crate::{
 
 /// Shows a task's log: as a transcript on a terminal, as JSON lines through a pipe.
 ///
-/// With -f it waits for more until the task has ended, over as many connections as that takes.
+/// With -f it waits for more until the task has ended, over as many connections as that takes. With
+/// --worker it shows what the worker wrote about its own work: for a service on this machine the file
+/// itself, if this user may read it, and else where it is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = MANUAL)]
 pub(crate) struct Args {
@@ -26,6 +32,9 @@ pub(crate) struct Args {
     /// Wait for more until the task has ended.
     #[arg(short, long)]
     follow: bool,
+    /// Show the worker's own log in place of the task's.
+    #[arg(long)]
+    worker: bool,
     #[command(flatten)]
     client: ClientOptions,
 }
@@ -35,14 +44,19 @@ Examples:
   legwork logs nightly-42
   legwork logs -f nightly-42
   legwork logs nightly-42 --json | jq -r 'select(.type == \"error\").error'
+  legwork logs nightly-42 --worker
 
 Ctrl-C ends the command and does nothing to the task.
 
-Exit codes: 0 all of the log was shown (however the task went), 1 there is no such task, 2 usage or
-configuration, 69 service unreachable.";
+Exit codes: 0 all of the log was shown (however the task went), or where the worker's log is; 1 there is
+no such task or no such log, 2 usage or configuration, 69 service unreachable.";
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = Client::from_options(&args.client)?;
+    if args.worker {
+        worker::show(&client, &args.task, args.follow, args.client.data_dir.as_deref()).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let as_json = args.client.json || !output::is_terminal();
     match (args.follow, as_json) {
         (true, true) => follow(client, args.task, Form::JsonLines).await?,
@@ -93,52 +107,5 @@ async fn each_line(
     match lines.rest() {
         Some(line) => Ok(print(&line)?),
         None => Ok(()),
-    }
-}
-
-/// Cuts bytes into lines.
-#[derive(Debug, Default)]
-struct Lines(Vec<u8>);
-
-impl Lines {
-    /// Takes the next bytes and returns the lines that they complete.
-    fn push(&mut self, bytes: &[u8]) -> Vec<String> {
-        let mut pieces = bytes.split(|byte| *byte == b'\n');
-        // There is always a last piece: what stands after the last newline.
-        let unfinished = pieces.next_back().unwrap_or_default();
-        let mut lines = Vec::new();
-        for piece in pieces {
-            self.0.extend_from_slice(piece);
-            lines.push(String::from_utf8_lossy(&std::mem::take(&mut self.0)).into_owned());
-        }
-        self.0.extend_from_slice(unfinished);
-        lines
-    }
-
-    /// Returns what stands after the last newline, if anything.
-    fn rest(self) -> Option<String> {
-        (!self.0.is_empty()).then(|| String::from_utf8_lossy(&self.0).into_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn where_the_bytes_are_cut_makes_no_difference(text in "[aü\n]{0,30}", cut in any::<prop::sample::Index>()) {
-            let at = cut.index(text.len() + 1);
-            let (head, tail) = text.as_bytes().split_at(at);
-            let mut lines = Lines::default();
-
-            let mut found = lines.push(head);
-            found.extend(lines.push(tail));
-            found.extend(lines.rest());
-
-            prop_assert_eq!(found, text.lines().map(str::to_owned).collect::<Vec<_>>());
-        }
     }
 }

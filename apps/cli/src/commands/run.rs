@@ -49,6 +49,8 @@ Examples:
   legwork run 'Run the tests and fix what fails' --allow 'Bash(cargo *)' --max-turns 40
   git diff | legwork run - --model sonnet | jq -r 'select(.type == \"assistant\").text // empty'
   legwork run --file request.json --json | jq .summary
+  legwork run 'Fix the failing test' --repo https://github.com/o/r --git-token-file token.txt \\
+    --pre 'npm ci' --commit='Fix the test' --push=fix-test --upload 'coverage/**'
 
 Exit codes: 0 the task completed, 1 it failed, 2 usage or configuration, 69 service unreachable,
 124 the task timed out, 130 it was cancelled or left running.";
@@ -62,6 +64,10 @@ enum Ending {
 }
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.request.print_request {
+        output::json(&args.request.into_request()?.masked()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let client = Client::from_options(&args.client)?;
     client.require_safe_for_credentials()?;
     let request = args.request.into_request()?;

@@ -30,14 +30,20 @@ Examples:
   legwork submit 'Write a changelog' --callback https://example.org/hook
   legwork submit --file request.json --task-id nightly-42
   legwork submit 'Say hello' --json | jq -r .taskId
+  legwork submit 'Fix the failing test' --repo git@github.com:o/r.git --ssh-key ~/.ssh/id_ed25519 \\
+    --commit='Fix the test' --push --upload 'coverage/**' --callback https://example.org/hook
 
-With --file, all members of a request are at hand:
+With --file, members of a request are read from JSON, and options override them:
   {\"prompt\": \"Fix the failing test\", \"gitRepo\": \"https://github.com/o/r\",
    \"postExecutionActions\": {\"git\": {\"commit\": true, \"push\": true}}}
 
 Exit codes: 0 accepted, 1 refused, 2 usage or configuration, 69 service unreachable.";
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.request.print_request {
+        output::json(&args.request.into_request()?.masked()?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let client = Client::from_options(&args.client)?;
     client.require_safe_for_credentials()?;
     let request = args.request.into_request()?;
