@@ -20,6 +20,9 @@ pub struct FileReach {
     pub readable: Vec<PathBuf>,
     /// Files and folders that are closed, with everything below them.
     pub hidden: Vec<PathBuf>,
+    /// Files that lie over others for a user other than the worker's: where, and which. A machine that
+    /// cannot do it leaves it.
+    pub covered: Vec<(PathBuf, PathBuf)>,
 }
 
 /// What becomes of a command's stderr.

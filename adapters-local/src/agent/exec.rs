@@ -17,7 +17,7 @@ use std::{
         fd::{AsRawFd as _, RawFd},
         unix::{net::UnixStream, process::CommandExt as _},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -32,6 +32,7 @@ use rustix::{
 };
 
 use super::{
+    landlock, mounts,
     program::{first_executable, first_file, places},
     wire::{Order, Refusal, Spec, parse, read_frame},
 };
@@ -95,7 +96,8 @@ fn become_command(spec: &Spec) -> Result<Infallible, Refusal> {
     let seen_by_worker = first_file(&places).cloned();
     let stdin = File::open(&spec.stdin).map_err(|error| Refusal::machine("open the input", &error))?;
 
-    confine().map_err(|error| Refusal::machine("confine the command", &error.into()))?;
+    let programs = folders_of_programs(spec, path, seen_by_worker.as_deref());
+    confine(spec, &programs).map_err(|error| Refusal::machine("confine the command", &error))?;
     if let Some(user) = spec.user {
         become_user(user).map_err(|error| Refusal::machine("change to the task's user", &error))?;
     }
@@ -142,8 +144,17 @@ fn not_executable(place: &Path) -> String {
     )
 }
 
+/// Returns the folders whose programs the command may run: its own, and those of its `PATH`.
+fn folders_of_programs(spec: &Spec, path: Option<&str>, program: Option<&Path>) -> Vec<PathBuf> {
+    // Behind links, such as those that installers put into a folder of PATH.
+    let program = program.and_then(|program| fs::canonicalize(program).ok());
+    // Any name is sought in all of them.
+    let in_path = places("sh", path, Path::new(&spec.directory));
+    program.iter().chain(&in_path).filter_map(|place| place.parent()).map(Path::to_path_buf).collect()
+}
+
 /// Takes away what no command needs, for itself and for everything that it will start.
-fn confine() -> rustix::io::Result<()> {
+fn confine(spec: &Spec, programs: &[PathBuf]) -> io::Result<()> {
     umask(Mode::from_raw_mode(0o022));
     // A session of its own: no terminal, and no signal to the worker's group reaches it.
     setsid()?;
@@ -151,7 +162,12 @@ fn confine() -> rustix::io::Result<()> {
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     let maximum = getrlimit(Resource::Nofile).maximum;
     let current = Some(maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES)));
-    setrlimit(Resource::Nofile, Rlimit { current, maximum })
+    setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
+    if spec.user.is_some() {
+        // Before Landlock, which allows no mounts. What cannot be covered is not.
+        mounts::cover(&spec.files.covered).ok();
+    }
+    landlock::restrict(&spec.files, programs, spec.user)
 }
 
 /// Changes to the user and to the group of the same number, and leaves all other groups.

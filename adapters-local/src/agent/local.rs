@@ -25,7 +25,7 @@ use super::{
     spool::Spool,
     supervise::{Guards, Progress, Registered, Supervisor},
     tree::Process,
-    wire::{GUARD, Hidden, Order, Refusal, Report, Spec, frame},
+    wire::{Files, GUARD, Hidden, Order, Refusal, Report, Spec, frame},
 };
 
 /// How long guard and trampoline may take to start the command: longer than the guard's own limit.
@@ -137,7 +137,7 @@ async fn converse(
 
 fn order(command: AgentCommand, spool: &Spool) -> io::Result<Zeroizing<Vec<u8>>> {
     let env = command.env.iter().map(|(name, value)| (name.clone(), Hidden(value.expose().clone())));
-    frame(&Order::Run(Spec {
+    frame(&Order::Run(Box::new(Spec {
         env: env.collect(),
         directory: text(&command.directory)?,
         stdin: text(&spool.stdin_path)?,
@@ -146,7 +146,13 @@ fn order(command: AgentCommand, spool: &Spool) -> io::Result<Zeroizing<Vec<u8>>>
         program: command.program,
         args: command.args,
         user: command.user,
-    }))
+        files: Files {
+            writable: texts(&command.reach.writable)?,
+            readable: texts(&command.reach.readable)?,
+            hidden: texts(&command.reach.hidden)?,
+            covered: pairs(&command.reach.covered)?,
+        },
+    })))
 }
 
 fn text(path: &Path) -> io::Result<String> {
@@ -154,6 +160,14 @@ fn text(path: &Path) -> io::Result<String> {
     text.ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("{} is not UTF-8", path.display()))
     })
+}
+
+fn texts(paths: &[PathBuf]) -> io::Result<Vec<String>> {
+    paths.iter().map(|path| text(path)).collect()
+}
+
+fn pairs(paths: &[(PathBuf, PathBuf)]) -> io::Result<Vec<(String, String)>> {
+    paths.iter().map(|(place, with)| Ok((text(place)?, text(with)?))).collect()
 }
 
 fn refused(program: String, refusal: Refusal) -> AgentError {

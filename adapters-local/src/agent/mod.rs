@@ -9,6 +9,8 @@
 //! The command writes into a file that the worker reads along: over a pipe, the agent's CLI was
 //! seen to lose its last lines and to report success all the same.
 //!
+//! The trampoline closes to the command what it is not to reach of this machine's files.
+//!
 //! Guard and trampoline are this program again, called by a hidden subcommand. Whoever builds a
 //! program on [`GuardedAgent`] has to call [`guard::main`] and [`exec::main`] for them before it
 //! does anything else: both want to be alone in their process, with one thread.
@@ -17,7 +19,10 @@
 
 pub mod exec;
 pub mod guard;
+mod hidden_paths;
+mod landlock;
 mod local;
+mod mounts;
 mod plan;
 mod program;
 mod run;
@@ -27,4 +32,6 @@ mod tail;
 pub mod tree;
 mod wire;
 
+pub use self::landlock::landlock_abi;
+pub(crate) use self::mounts::may_cover;
 pub use local::GuardedAgent;

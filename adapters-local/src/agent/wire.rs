@@ -27,7 +27,7 @@ const MAX_FRAME_BYTES: u32 = 16 * 1024 * 1024;
 #[serde(tag = "order", rename_all = "camelCase")]
 pub(super) enum Order {
     /// Become this command.
-    Run(Spec),
+    Run(Box<Spec>),
     /// Become this user, kill everything of that user, end.
     EndUser {
         /// The user, who must not be the superuser.
@@ -50,6 +50,17 @@ pub(super) struct Spec {
     /// Opened for appending by the guard.
     pub(super) stderr: String,
     pub(super) user: Option<u32>,
+    pub(super) files: Files,
+}
+
+/// What the command may reach of this machine's files; everything where all lists are empty.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Files {
+    pub(super) writable: Vec<String>,
+    pub(super) readable: Vec<String>,
+    pub(super) hidden: Vec<String>,
+    pub(super) covered: Vec<(String, String)>,
 }
 
 /// A value that is not shown and leaves memory when dropped.
@@ -163,14 +174,16 @@ mod tests {
             stdout: "/spool/out".to_owned(),
             stderr: "/spool/err".to_owned(),
             user: Some(58_500),
+            files: Files { hidden: vec!["/data".to_owned()], ..Files::default() },
         };
 
-        let frame = frame(&Order::Run(spec)).unwrap();
+        let frame = frame(&Order::Run(Box::new(spec))).unwrap();
         let order = parse(&read_frame(&mut frame.as_slice()).unwrap()).unwrap();
 
         let Order::Run(read) = &order else { panic!("another order: {order:?}") };
         assert_eq!(read.env["TOKEN"].0, "s3cret");
         assert_eq!(read.user, Some(58_500));
+        assert_eq!(read.files.hidden, ["/data"]);
         assert!(!format!("{order:?}").contains("s3cret"));
     }
 

@@ -26,9 +26,10 @@ use legwork_ports::{
 };
 use rustix::{fs::OFlags, process::geteuid};
 
-use crate::agent::GuardedAgent;
+use crate::agent::{GuardedAgent, landlock_abi};
 
 use super::{
+    accounts,
     descent::directory_below,
     find,
     git::{self, Bench, socket_folder},
@@ -130,6 +131,11 @@ impl LocalWorkspace {
             writable: vec![work.clone(), home.clone(), tmp.clone()],
             readable: vec![config.clone()],
             hidden: self.hidden.clone(),
+            covered: match user {
+                Some(user) => accounts::write(&config, user, &home)
+                    .map_err(failed("naming the task's user", &config))?,
+                None => Vec::new(),
+            },
         };
         Ok(Folders {
             work,
@@ -310,11 +316,12 @@ impl Workspace for LocalWorkspace {
             (UidPolicy::Pool { .. }, Some(user)) => format!("own uid {user}"),
             (UidPolicy::Pool { .. }, None) => "own uid".to_owned(),
         };
+        let landlock = landlock_abi().map_or("no".to_owned(), |abi| format!("ABI {abi}"));
         let words = [
             ("user", user.as_str()),
             ("environment", "cleared"),
             ("noNewPrivileges", "yes"),
-            ("landlock", "no"),
+            ("landlock", &landlock),
         ];
         words.map(|(name, word)| (name.to_owned(), word.to_owned())).to_vec()
     }

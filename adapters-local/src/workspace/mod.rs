@@ -6,6 +6,7 @@
 //!
 //! What must not be here: what is put into a workspace and when something leaves it.
 
+mod accounts;
 mod descent;
 mod find;
 mod git;

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
@@ -20,6 +21,7 @@ pub struct ServiceBuilder {
     program: PathBuf,
     env: BTreeMap<String, String>,
     data: Option<PathBuf>,
+    user: Option<u32>,
 }
 
 /// A service that runs; it ends with the value.
@@ -65,6 +67,7 @@ impl ServiceBuilder {
             program: program.into(),
             env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             data: None,
+            user: None,
         }
     }
 
@@ -82,11 +85,24 @@ impl ServiceBuilder {
         self
     }
 
+    /// Runs the service as this user, which only the superuser can ask for.
+    #[must_use]
+    pub fn user(mut self, user: u32) -> Self {
+        self.user = Some(user);
+        self
+    }
+
     /// Starts the service and waits until it listens.
     pub fn start(self) -> Service {
         let folder = self.data.is_none().then(|| tempfile::tempdir().expect("a data folder"));
         let data = self.data.unwrap_or_else(|| folder.as_ref().expect("just made").path().join("data"));
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        if let Some(user) = self.user {
+            let above = data.parent().expect("a folder above the data folder");
+            std::os::unix::fs::chown(above, Some(user), Some(user)).expect("the user owns the folder");
+            command.uid(user).gid(user);
+        }
+        let mut child = command
             .args(["serve", "--port", "0", "--data-dir"])
             .arg(&data)
             .env_clear()
@@ -225,6 +241,11 @@ impl Service {
         let mut found = Vec::new();
         walk(&self.data, &mut found);
         found
+    }
+
+    /// Returns the service's process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends the service without a word.

@@ -29,6 +29,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::agent::may_cover;
+
 use super::{
     machine,
     runner::{Bench, Call, Git},
@@ -59,6 +61,11 @@ pub(in crate::workspace) async fn open_signing_agent(
         .create(&folder)
         .and_then(|()| fs::set_permissions(&folder, Permissions::from_mode(0o711)))
         .map_err(|error| machine("making a folder", &folder, &error))?;
+    if folders.user.is_some() && !folders.reach.covered.is_empty() && !may_cover() {
+        tracing::warn!(
+            "the task's user has no name on this machine: OpenSSH's client will refuse to run for it"
+        );
+    }
     let run = start(bench, folders, &folder).await?;
     let mut opened =
         Opened { folder: folder.clone(), socket: folder.join("a"), run: Some(run), relay: JoinSet::new() };
