@@ -1,7 +1,8 @@
 //! A simulated agent: what `legwork demo` runs where there is no `claude` or no key.
 //!
 //! It speaks as the real one does (`--output-format stream-json`), slowly enough to watch, and does
-//! two real things in its folder: it runs a command and writes a file. It asks no model.
+//! three real things in its folder: it runs a command, writes a file and adds a line to another. It
+//! asks no model.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -13,6 +14,14 @@ use serde_json::{Value, json};
 
 /// The file that it writes.
 const FILE: &str = "hello.md";
+/// What it writes: the two lines that it is asked for.
+const GREETING: &str = "# Hello\n\n\
+    Nice of you to stop by. Put the kettle on, or close the lid: the work goes on without you.\n\
+    When it is done, Legwork rings, and it keeps ringing until somebody answers.\n";
+/// The file that it adds a line to.
+const GUEST_BOOK: &str = "README.md";
+/// The line.
+const SIGNATURE: &str = "- a simulated agent, who has no model but does have manners";
 /// How much of the prompt is read, in bytes.
 const MAX_PROMPT_BYTES: u64 = 1024 * 1024;
 /// What the simulated model is called.
@@ -48,43 +57,50 @@ async fn act() -> io::Result<ExitCode> {
     let stage = Stage { session };
 
     stage.say(json!({
-        "type": "system", "subtype": "init", "cwd": std::env::current_dir()?, "tools": ["Bash", "Write"],
-        "mcp_servers": [], "model": MODEL, "permissionMode": "acceptEdits", "apiKeySource": "none",
+        "type": "system", "subtype": "init", "cwd": std::env::current_dir()?,
+        "tools": ["Bash", "Edit", "Write"], "mcp_servers": [], "model": MODEL,
+        "permissionMode": "acceptEdits", "apiKeySource": "none",
     }))?;
     pause(500).await;
-    stage.text(
-        1,
-        &format!(
-            "I am a simulated agent, and this is what I was asked:\n\n> {}",
-            prompt.replace('\n', "\n> ")
-        ),
-    )?;
+    let asked = prompt.replace('\n', "\n> ");
+    stage.text(1, &format!("I am a simulated agent, and this is what I was asked:\n\n> {asked}"))?;
     pause(600).await;
 
-    let command = "pwd; ls -A";
-    stage.tool_use(2, "Bash", "toolu_demo_1", &json!({"command": command, "description": "Look around"}))?;
-    let output = shell(command).await?;
+    let command = format!("cat {GUEST_BOOK}");
+    let look = json!({"command": command, "description": "Look who was here"});
+    stage.tool_use(2, "Bash", "toolu_demo_1", &look)?;
+    let output = shell(&command).await?;
     pause(400).await;
     stage.tool_result("toolu_demo_1", &output)?;
     pause(400).await;
 
-    let content = file_content(&prompt);
-    stage.tool_use(3, "Write", "toolu_demo_2", &json!({"file_path": FILE, "content": content}))?;
-    std::fs::write(FILE, &content)?;
+    stage.tool_use(3, "Write", "toolu_demo_2", &json!({"file_path": FILE, "content": GREETING}))?;
+    std::fs::write(FILE, GREETING)?;
     pause(400).await;
     stage.tool_result("toolu_demo_2", &format!("File created successfully at: {FILE}"))?;
     pause(400).await;
 
-    let farewell = format!("I wrote {FILE}. A real agent would have done what you asked.");
-    stage.text(4, &farewell)?;
+    let book = std::fs::read_to_string(GUEST_BOOK)?;
+    let last = book.lines().next_back().unwrap_or_default();
+    let edit =
+        json!({"file_path": GUEST_BOOK, "old_string": last, "new_string": format!("{last}\n{SIGNATURE}")});
+    stage.tool_use(4, "Edit", "toolu_demo_3", &edit)?;
+    std::fs::write(GUEST_BOOK, signed(&book))?;
+    pause(400).await;
+    stage.tool_result("toolu_demo_3", &format!("The file {GUEST_BOOK} has been updated."))?;
+    pause(400).await;
+
+    let farewell =
+        format!("I left {FILE} and signed the guest book. A real agent would have thought about it first.");
+    stage.text(5, &farewell)?;
     pause(300).await;
     stage.result(&farewell)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn file_content(prompt: &str) -> String {
-    let quoted = prompt.replace('\n', "\n> ");
-    format!("# Hello\n\nThe simulated agent of `legwork demo` wrote this file. It was asked:\n\n> {quoted}\n")
+/// Returns the guest book with one line more.
+fn signed(book: &str) -> String {
+    format!("{}\n{SIGNATURE}\n", book.trim_end())
 }
 
 async fn pause(ms: u64) {
@@ -149,7 +165,7 @@ impl Stage {
     fn result(&self, text: &str) -> io::Result<()> {
         self.say(json!({
             "type": "result", "subtype": "success", "is_error": false, "api_error_status": null,
-            "duration_ms": 3000, "duration_api_ms": 0, "num_turns": 4, "result": text,
+            "duration_ms": 4000, "duration_api_ms": 0, "num_turns": 5, "result": text,
             "stop_reason": "end_turn", "total_cost_usd": 0,
             "usage": {
                 "input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0,
@@ -165,8 +181,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_quotes_the_whole_prompt() {
-        assert!(file_content("one\ntwo").ends_with("> one\n> two\n"));
+    fn the_signature_stands_below_all_that_was_there() {
+        let book = signed("# Guest book\n\n- somebody\n");
+
+        assert_eq!(book, format!("# Guest book\n\n- somebody\n{SIGNATURE}\n"));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ mod client;
 mod client_error;
 mod commands;
 mod demo_agent;
+mod demo_repository;
 mod download;
 mod exit;
 mod follow;
