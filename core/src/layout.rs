@@ -102,6 +102,20 @@ pub fn index(created_at: Timestamp, id: &TaskId) -> String {
     format!("{INDEX}{:013}-{id}", INDEX_TOP.saturating_sub(created_at.unix_ms()))
 }
 
+/// Returns the key behind which all tasks are listed that were made before `time`, and none that was made
+/// after it.
+///
+/// # Examples
+/// ```
+/// use legwork_core::{layout, time::Timestamp};
+/// let at = |ms| Timestamp::from_unix_ms(ms);
+/// assert!(layout::index(at(999), &"t1".parse().unwrap()) > layout::index_before(at(1000)));
+/// assert!(layout::index(at(1001), &"t1".parse().unwrap()) < layout::index_before(at(1000)));
+/// ```
+pub fn index_before(time: Timestamp) -> String {
+    format!("{INDEX}{:013}", INDEX_TOP.saturating_sub(time.unix_ms()))
+}
+
 /// Reads the task of an index key; nothing if it is none.
 pub fn parse_index(key: &str) -> Option<TaskId> {
     let (_, id) = key.strip_prefix(INDEX)?.split_once('-')?;

@@ -93,6 +93,11 @@ pub trait Jobs: fmt::Debug + Send + Sync + 'static {
     /// Tells who starts pending tasks on this platform.
     fn start_policy(&self) -> StartPolicy;
 
+    /// Tells whether [`Jobs::status`] sees the processes themselves: what it calls running or ended is so at
+    /// that moment. There a worker keeps its deadline by its own clock, which stands still while the machine
+    /// sleeps.
+    fn is_exact(&self) -> bool;
+
     /// Takes a free slot, or nothing where all are taken. Platforms that start at once have none
     /// to give. Of many callers, in this process or others, one gets each slot.
     ///

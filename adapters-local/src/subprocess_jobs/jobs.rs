@@ -188,6 +188,11 @@ impl Jobs for SubprocessJobs {
         StartPolicy::WhenSlotFree
     }
 
+    fn is_exact(&self) -> bool {
+        // A lock that the worker holds for its life.
+        true
+    }
+
     async fn reserve(&self) -> Result<Option<Slot>, JobsError> {
         self.slots.reserve().map_err(unavailable)
     }

@@ -6,7 +6,7 @@ use axum::{
 };
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use legwork_core::{id::TaskId, request::RequestError};
-use legwork_engine::{CancelError, QueryError, SubmitError, WatchError};
+use legwork_engine::{CancelError, QueryError, RedeliverError, RetryError, SubmitError, WatchError};
 use serde_json::Value;
 
 use crate::guard::Refusal;
@@ -197,6 +197,45 @@ pub(crate) fn cancel_error(error: CancelError, id: &TaskId) -> ApiError {
         CancelError::NotFound { reason } => ApiError::not_found(id.as_str(), &reason),
         other @ (CancelError::Unavailable { .. } | _) => unavailable(&other),
     }
+}
+
+/// Returns the answer to a retry that was refused.
+pub(crate) fn retry_error(error: RetryError, id: &TaskId) -> ApiError {
+    let refusal = |code: &str, error: &RetryError| {
+        let mut answer = ApiError::new(StatusCode::CONFLICT, code, sentence(error));
+        answer.body.task_id = Some(id.as_str().to_owned());
+        answer
+    };
+    match error {
+        RetryError::NotFound => query_error(QueryError::NotFound, Some(id)),
+        RetryError::CallbackPending => refusal("callback_pending", &error),
+        RetryError::PayloadGone => refusal("payload_gone", &error),
+        RetryError::NotRetryable { .. } => refusal("not_retryable", &error),
+        other @ (RetryError::Unavailable { .. } | _) => unavailable(&other),
+    }
+}
+
+/// Returns the answer to a redelivery that was refused.
+pub(crate) fn redeliver_error(error: RedeliverError, id: &TaskId) -> ApiError {
+    let refusal = |code: &str, error: &RedeliverError| {
+        let mut answer = ApiError::new(StatusCode::CONFLICT, code, sentence(error));
+        answer.body.task_id = Some(id.as_str().to_owned());
+        answer
+    };
+    match error {
+        RedeliverError::NotFound => query_error(QueryError::NotFound, Some(id)),
+        RedeliverError::NotTerminal { .. } => refusal("not_terminal", &error),
+        RedeliverError::NoReceiver => refusal("no_callback", &error),
+        RedeliverError::Pending => refusal("callback_pending", &error),
+        other @ (RedeliverError::Unavailable { .. } | _) => unavailable(&other),
+    }
+}
+
+/// Writes an error's fragment as a sentence for clients.
+fn sentence(error: &impl std::error::Error) -> String {
+    let text = error.to_string();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
 
 /// Returns the answer to a client that cannot follow a task.

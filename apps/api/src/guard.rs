@@ -86,6 +86,7 @@ mod tests {
             check_host: true,
             allowed_hosts: vec!["legwork.lan".to_owned()],
             max_body_bytes: 1,
+            reconciling: crate::settings::Reconciling::Off,
             version: "0",
         }
     }

@@ -13,4 +13,4 @@ mod settings;
 mod sse;
 
 pub use server::serve;
-pub use settings::{ApiSettings, ApiToken};
+pub use settings::{ApiSettings, ApiToken, Reconciling};

@@ -12,7 +12,7 @@ pub(crate) const DEMO_AGENT: &str = "__demo-agent";
 /// Runs Claude Code tasks in the background and tells how they went.
 ///
 /// `legwork serve` runs the service. The other commands talk to a service that runs, here or
-/// elsewhere. `legwork demo` shows the whole in one command and needs nothing.
+/// elsewhere. `legwork demo` shows the whole in one command and needs git alone.
 #[derive(Debug, Parser)]
 #[command(name = "legwork", version, max_term_width = 100, after_help = MANUAL)]
 struct Cli {
@@ -44,6 +44,9 @@ enum Command {
     Logs(commands::logs::Args),
     Files(commands::files::Args),
     Cancel(commands::cancel::Args),
+    Retry(commands::retry::Args),
+    /// Ends what lost workers leave open and delivers what is owed, beside a service or instead of its own.
+    Reconcile(commands::reconcile::Args),
     Listen(commands::listen::Args),
     Verify(commands::verify::Args),
     Token(commands::token::Args),
@@ -95,6 +98,8 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Logs(args) => Box::pin(commands::logs::run(args)).await,
         Command::Files(args) => Box::pin(commands::files::run(args)).await,
         Command::Cancel(args) => Box::pin(commands::cancel::run(args)).await,
+        Command::Retry(args) => Box::pin(commands::retry::run(args)).await,
+        Command::Reconcile(args) => Box::pin(commands::reconcile::run(args)).await,
         Command::Listen(args) => Box::pin(commands::listen::run(args)).await,
         Command::Verify(args) => commands::verify::run(&args),
         Command::Token(args) => commands::token::run(&args),

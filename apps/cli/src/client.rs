@@ -113,6 +113,11 @@ impl Client {
         self.answer(posted).await
     }
 
+    /// Asks for a task to run again; the answer is the service's JSON.
+    pub(crate) async fn retry(&self, task: &TaskId) -> Result<String, ClientError> {
+        self.answer(self.request(Method::POST, self.server.join(&["tasks", task.as_str(), "retry"]))).await
+    }
+
     /// Asks for a task's end; the answer is the service's JSON.
     pub(crate) async fn cancel(&self, task: &TaskId) -> Result<String, ClientError> {
         self.answer(self.request(Method::POST, self.server.join(&["cancel", task.as_str()]))).await

@@ -1,8 +1,7 @@
 //! Cancelling: a pending task ends at once; a running one is wished to end, and its worker sees to it.
 
-use std::time::Duration;
-
 use legwork_core::{
+    duty::WISH_ALLOWANCE,
     id::TaskId,
     layout,
     record::{Event, NotAllowed, Settlement, Status},
@@ -13,9 +12,6 @@ use crate::{
     Engine,
     records::{Patience, Step, UpdateError},
 };
-
-/// When somebody looks whether the worker has seen the wish.
-pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(15);
 
 /// How far a cancel has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +76,7 @@ impl Engine {
                             Ok(Step::Leave)
                         }
                         Status::Running => {
-                            Ok(Step::swap_after(now.plus(LOOK_AFTER), Event::CancelRequested { now }))
+                            Ok(Step::swap_after(now.plus(WISH_ALLOWANCE), Event::CancelRequested { now }))
                         }
                         Status::Completed | Status::Failed => {
                             Err(NotAllowed::State { status: record.status })
@@ -115,7 +111,7 @@ impl Engine {
             let id = record.task_id.clone();
             let delivered = async {
                 let record = engine.deliver_first(record, token).await?;
-                engine.put_down_what_is_owed(&record).await
+                engine.put_down_what_is_owed(&record, Patience::Long).await
             };
             if let Err(error) = delivered.await {
                 tracing::warn!(task.id = %id, error = %error, "a callback is left to the reconciler");

@@ -36,6 +36,12 @@ struct Attempted {
     duration: Duration,
 }
 
+impl Attempted {
+    fn is_delivered(&self) -> bool {
+        self.status.is_some_and(|status| (200..300).contains(&status))
+    }
+}
+
 impl Engine {
     /// Returns the callback body of an attempt that has ended.
     pub fn callback_body(&self, record: &Record) -> String {
@@ -50,7 +56,7 @@ impl Engine {
         let mut record = ended;
         let mut token = token;
         while record.callback.state == CallbackState::Pending {
-            record = self.attempt(record, &token).await?;
+            record = self.attempt(record, &token, Patience::Long).await?;
             let (CallbackState::Pending, Some(next_at)) =
                 (record.callback.state, record.callback.next_attempt_at)
             else {
@@ -64,7 +70,7 @@ impl Engine {
             }
             self.ports().clock.sleep(pause).await;
             token = self.ports().ids.token();
-            record = match self.claim_attempt(&record.task_id, &token).await {
+            record = match self.claim_attempt(&record.task_id, &token, Patience::Long).await {
                 Ok(record) => record,
                 // Somebody else makes it.
                 Err(UpdateError::NotAllowed(_)) => break,
@@ -74,13 +80,46 @@ impl Engine {
         Ok(record)
     }
 
-    async fn claim_attempt(&self, id: &TaskId, token: &Token) -> Result<Record, UpdateError> {
+    /// Makes one attempt that was claimed by `token`, and puts down what is owed after it.
+    pub(crate) async fn deliver_claimed(&self, record: Record, token: &Token) -> Result<Record, UpdateError> {
+        let record = self.attempt(record, token, Patience::Short).await?;
+        self.put_down_what_is_owed(&record, Patience::Short).await?;
+        Ok(record)
+    }
+
+    /// Claims the attempt that is due and makes it; nothing where somebody else has claimed it.
+    pub(crate) async fn deliver_due(&self, id: &TaskId) -> Result<Option<Record>, UpdateError> {
+        let token = self.ports().ids.token();
+        match self.claim_attempt(id, &token, Patience::Short).await {
+            Ok(record) => self.deliver_claimed(record, &token).await.map(Some),
+            Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Counts a claimed attempt without an outcome as failed, and returns the record.
+    pub(crate) async fn count_as_failed(&self, id: &TaskId, token: &Token) -> Result<Record, UpdateError> {
+        let unanswered = Attempted {
+            status: None,
+            error: Some("whoever made this attempt gave no outcome".to_owned()),
+            retry_after: None,
+            duration: schedule::CLAIM_TIMEOUT,
+        };
+        self.note(id, token, &unanswered, Patience::Short).await
+    }
+
+    async fn claim_attempt(
+        &self,
+        id: &TaskId,
+        token: &Token,
+        patience: Patience,
+    ) -> Result<Record, UpdateError> {
         let ports = self.ports();
         let mut moot = None;
         let (record, _) = ports
             .update(
                 id,
-                Patience::Long,
+                patience,
                 |record| record.callback.attempts.iter().any(|attempt| attempt.token == *token),
                 |record| {
                     let now = ports.clock.now();
@@ -93,15 +132,20 @@ impl Engine {
             )
             .await?;
         if let Some(at) = moot {
-            ports.delete_patiently(&layout::due(at, id, record.attempt), Patience::Long).await?;
+            ports.delete_patiently(&layout::due(at, id, record.attempt), patience).await?;
         }
         Ok(record)
     }
 
     /// Makes the claimed attempt and records its outcome.
-    async fn attempt(&self, record: Record, token: &Token) -> Result<Record, UpdateError> {
+    async fn attempt(
+        &self,
+        record: Record,
+        token: &Token,
+        patience: Patience,
+    ) -> Result<Record, UpdateError> {
         let attempted = self.post(&record).await;
-        let delivered = attempted.status.is_some_and(|status| (200..300).contains(&status));
+        let delivered = attempted.is_delivered();
         let id = &record.task_id;
         if delivered {
             tracing::info!(task.id = %id, status = attempted.status, "callback delivered");
@@ -109,6 +153,22 @@ impl Engine {
             tracing::warn!(task.id = %id, status = attempted.status, error = attempted.error, "callback attempt failed");
         }
         let counted_at = record.callback.next_attempt_at;
+        let record = self.note(id, token, &attempted, patience).await?;
+        if let Some(at) = counted_at.filter(|at| record.callback.next_attempt_at != Some(*at)) {
+            self.ports().delete_patiently(&layout::due(at, id, record.attempt), patience).await?;
+        }
+        Ok(record)
+    }
+
+    /// Records the outcome of an attempt.
+    async fn note(
+        &self,
+        id: &TaskId,
+        token: &Token,
+        attempted: &Attempted,
+        patience: Patience,
+    ) -> Result<Record, UpdateError> {
+        let delivered = attempted.is_delivered();
         let ports = self.ports();
         let jitter = ports.ids.jitter();
         let settled = |record: &Record| {
@@ -117,7 +177,7 @@ impl Engine {
             })
         };
         let (record, _) = ports
-            .update(id, Patience::Long, settled, |record| {
+            .update(id, patience, settled, |record| {
                 let now = ports.clock.now();
                 if delivered {
                     return Ok(Step::swap(Event::CallbackDelivered {
@@ -127,7 +187,7 @@ impl Engine {
                         now,
                     }));
                 }
-                let next_at = next_attempt(record, &attempted, jitter, now);
+                let next_at = next_attempt(record, attempted, jitter, now);
                 let event = Event::CallbackFailed {
                     token: token.clone(),
                     status: attempted.status,
@@ -138,9 +198,6 @@ impl Engine {
                 Ok(Step::swap_with(event, next_at))
             })
             .await?;
-        if let Some(at) = counted_at.filter(|at| record.callback.next_attempt_at != Some(*at)) {
-            ports.delete_patiently(&layout::due(at, id, record.attempt), Patience::Long).await?;
-        }
         Ok(record)
     }
 
@@ -171,46 +228,68 @@ impl Engine {
         }
     }
 
-    /// Before the marker of a settled attempt goes: the entry of the next callback attempt, or the end
-    /// of its payload.
-    pub(crate) async fn put_down_what_is_owed(&self, record: &Record) -> Result<(), UpdateError> {
+    /// Before the marker of a settled attempt goes: what its end owes, and then the marker.
+    pub(crate) async fn put_down_what_is_owed(
+        &self,
+        record: &Record,
+        patience: Patience,
+    ) -> Result<(), UpdateError> {
+        self.owe(record, patience).await?;
+        let marker = layout::active(&record.task_id, record.attempt);
+        Ok(self.ports().delete_patiently(&marker, patience).await?)
+    }
+
+    /// Sees to it that what the end of an attempt owes has entries: the next callback attempt, and the end
+    /// of its sealed request, which goes at once where nobody needs it any more.
+    pub(crate) async fn owe(&self, record: &Record, patience: Patience) -> Result<(), UpdateError> {
         let ports = self.ports();
         let id = &record.task_id;
         if record.callback.state == CallbackState::Pending {
             if let Some(at) = record.callback.next_attempt_at {
-                ports.put_due(id, record, at, Patience::Long).await?;
+                ports.put_due(id, record, at, patience).await?;
             }
-        } else if record.status == Status::Completed {
-            self.delete_payload(record).await?;
+        } else if record.status == Status::Completed && record.payload == Payload::Stored {
+            self.delete_payload(record, patience).await?;
         }
-        if record.status != Status::Completed && record.payload == Payload::Stored {
-            let ended = record.completed_at.or(record.cancelled_at).unwrap_or_else(|| ports.clock.now());
-            ports.put_due(id, record, ended.plus(self.settings().payload_retention), Patience::Long).await?;
+        let kept_until = record.payload_kept_until(self.settings().payload_retention);
+        if let Some(at) = kept_until.filter(|_| record.payload == Payload::Stored) {
+            ports.put_due(id, record, at, patience).await?;
         }
-        ports.delete_patiently(&layout::active(id, record.attempt), Patience::Long).await?;
+        if record.payload == Payload::Deleted {
+            // A put of it may have landed after it was deleted.
+            ports.delete_patiently(&layout::payload(id), patience).await?;
+        }
         Ok(())
     }
 
     /// Deletes the sealed request for good: the record says so first, and an entry sees to a second
     /// deletion against a put that lands late.
-    pub(crate) async fn delete_payload(&self, record: &Record) -> Result<(), UpdateError> {
+    pub(crate) async fn delete_payload(
+        &self,
+        record: &Record,
+        patience: Patience,
+    ) -> Result<(), UpdateError> {
         let ports = self.ports();
         let id = &record.task_id;
         let again_at = ports.clock.now().plus(DELETE_AGAIN);
-        ports
+        let attempt = record.attempt;
+        let (record, _) = ports
             .update(
                 id,
-                Patience::Long,
+                patience,
                 |record| record.payload == Payload::Deleted,
                 |record| {
-                    if record.payload == Payload::Deleted {
+                    // A later attempt needs it.
+                    if record.payload == Payload::Deleted || record.attempt != attempt {
                         return Ok(Step::Leave);
                     }
                     Ok(Step::swap_after(again_at, Event::PayloadDeleted))
                 },
             )
             .await?;
-        ports.delete_patiently(&layout::payload(id), Patience::Long).await?;
+        if record.payload == Payload::Deleted {
+            ports.delete_patiently(&layout::payload(id), patience).await?;
+        }
         Ok(())
     }
 }

@@ -121,7 +121,7 @@ impl Engine {
         if due && self.has_payload(id).await? { Ok(Some(record)) } else { Ok(None) }
     }
 
-    async fn has_payload(&self, id: &TaskId) -> Result<bool, StorageError> {
+    pub(crate) async fn has_payload(&self, id: &TaskId) -> Result<bool, StorageError> {
         match self.ports().storage.get_range(&layout::payload(id), 0, 1).await {
             Ok(_) => Ok(true),
             Err(StorageError::NotFound { .. }) => Ok(false),
@@ -129,7 +129,8 @@ impl Engine {
         }
     }
 
-    async fn take_start(&self, id: &TaskId) -> Result<Record, UpdateError> {
+    /// Counts one more start of a pending task, if it is due; who wins the swap starts the worker.
+    pub(crate) async fn take_start(&self, id: &TaskId) -> Result<Record, UpdateError> {
         let ports = self.ports();
         let token = ports.ids.token();
         let now = ports.clock.now();
@@ -153,7 +154,7 @@ impl Engine {
         Ok(record)
     }
 
-    async fn start_in(&self, slot: Option<Slot>, record: &Record) {
+    pub(crate) async fn start_in(&self, slot: Option<Slot>, record: &Record) {
         let id = &record.task_id;
         let job =
             Job { task_id: id.clone(), attempt: record.attempt, payload_key: layout::payload(id), slot };

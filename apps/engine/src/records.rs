@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use legwork_core::{
-    id::TaskId,
+    id::{Attempt, TaskId},
     layout,
     record::{Event, NotAllowed, Record},
     retry::{Backoff, RetryPolicy},
@@ -19,7 +19,7 @@ use legwork_ports::{
     storage::{Precondition, StorageError, Version},
 };
 
-use crate::Ports;
+use crate::{Engine, Ports};
 
 /// How long a swap is repeated while the store does not answer.
 const PATIENCE: Duration = Duration::from_mins(10);
@@ -143,6 +143,15 @@ impl Ports {
         }
     }
 
+    /// Reads a record and when it was written, by the store's clock.
+    pub(crate) async fn read_dated(&self, id: &TaskId) -> Result<Option<(Record, Timestamp)>, UpdateError> {
+        match self.storage.get(&layout::record(id)).await {
+            Ok(object) => Ok(Some((Record::from_json(&object.bytes)?, object.modified))),
+            Err(StorageError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Changes a record: reads it, asks `decide`, puts what must stand before, swaps, and begins again
     /// where somebody else was faster. Returns the record as it then stands, and whether it was changed.
     ///
@@ -233,5 +242,37 @@ impl Ports {
                 Err(error) => retries.pause(error).await?,
             }
         }
+    }
+}
+
+impl Engine {
+    /// Deletes entries of the record's attempt that have become moot.
+    pub(crate) async fn remove_entries(
+        &self,
+        record: &Record,
+        times: Vec<Timestamp>,
+        patience: Patience,
+    ) -> Result<(), StorageError> {
+        self.remove_entries_of(&record.task_id, record.attempt, times, patience).await
+    }
+
+    /// Deletes entries of an attempt that have become moot.
+    pub(crate) async fn remove_entries_of(
+        &self,
+        id: &TaskId,
+        attempt: Attempt,
+        times: Vec<Timestamp>,
+        patience: Patience,
+    ) -> Result<(), StorageError> {
+        for at in times {
+            self.ports().delete_patiently(&layout::due(at, id, attempt), patience).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns the times at which a settled attempt has entries.
+    pub(crate) fn times_of_settled(&self, record: &Record) -> Vec<Timestamp> {
+        let kept_until = record.payload_kept_until(self.settings().payload_retention);
+        record.callback.next_attempt_at.into_iter().chain(kept_until).collect()
     }
 }

@@ -54,6 +54,8 @@ pub struct Settings {
     /// How long the sealed request of a failed or cancelled task is kept for a retry; with zero it is
     /// deleted once a worker has claimed the task.
     pub payload_retention: Duration,
+    /// After how long tasks that are over are removed; nothing where the store itself does that.
+    pub retention: Option<Duration>,
     /// How logs are cut and bounded.
     pub log: LogSettings,
     /// No line for so long ends a run.

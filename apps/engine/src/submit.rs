@@ -146,7 +146,7 @@ impl Engine {
         Ok(self.ports().read_record(id).await.map_err(update_error)?.is_some())
     }
 
-    fn accepted(&self, record: &Record, existed: bool) -> Accepted {
+    pub(crate) fn accepted(&self, record: &Record, existed: bool) -> Accepted {
         Accepted {
             task_id: record.task_id.clone(),
             status: record.status,
@@ -155,6 +155,12 @@ impl Engine {
             execution_name: record.execution_name.clone(),
             existed,
         }
+    }
+
+    /// Lists the task; its name is always the same.
+    pub(crate) async fn put_index(&self, record: &Record) -> Result<(), StorageError> {
+        let key = layout::index(record.created_at, &record.task_id);
+        self.ports().put_patiently(&key, Bytes::new(), Precondition::Always, Patience::Short).await
     }
 
     /// Returns where a task's log is, for people and programs with access to the store.
@@ -214,14 +220,14 @@ impl Submission<'_> {
             return Err(SubmitError::Exists);
         }
         if existed && (record.status != Status::Pending || record.payload == Payload::Deleted) {
-            self.put_index(&record).await.map_err(store_error)?;
+            self.engine.put_index(&record).await.map_err(store_error)?;
             return Ok(self.engine.accepted(&record, true));
         }
 
         let (payload, active, index) = futures_util::join!(
             self.put_payload(&sealed),
             self.put_active(&record),
-            self.put_index(&record),
+            self.engine.put_index(&record),
         );
         payload.and(active).and(index).map_err(store_error)?;
         let elapsed = ports.clock.monotonic().saturating_sub(began);
@@ -289,11 +295,6 @@ impl Submission<'_> {
         let key = layout::active(self.id, record.attempt);
         // A worker's heartbeat must not be overwritten: absent, or it stands already.
         ports.put_patiently(&key, mark, Precondition::Absent, Patience::Short).await
-    }
-
-    async fn put_index(&self, record: &Record) -> Result<(), StorageError> {
-        let key = layout::index(record.created_at, self.id);
-        self.engine.ports().put_patiently(&key, Bytes::new(), Precondition::Always, Patience::Short).await
     }
 
     /// Looks whether the task ended meanwhile and its payload is not wanted any more.

@@ -51,6 +51,17 @@ pub enum TokenSetting {
     Off,
 }
 
+/// When the service ends what nobody else ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReconcilerSetting {
+    /// All the time.
+    Loop,
+    /// When it is asked to, by `POST /reconcile`.
+    Request,
+    /// Never: another process does.
+    Off,
+}
+
 /// Everything that configures the programs.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -100,6 +111,8 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// How long the agent may live on after its result.
     pub result_grace: Duration,
+    /// When the service ends what nobody else ends.
+    pub reconciler: ReconcilerSetting,
     /// Leave workspaces in place.
     pub keep_workspace: bool,
     /// Files and folders that no agent is to see, besides the service's own.
@@ -178,6 +191,7 @@ impl Config {
             idle_timeout: Some(Duration::from_secs(idle_minutes.saturating_mul(60)))
                 .filter(|idle| !idle.is_zero()),
             result_grace: Duration::from_secs(reader.number(names::RESULT_GRACE_SECONDS, 30, 1..=3600)),
+            reconciler: reader.reconciler(),
             keep_workspace: reader.boolean(names::KEEP_WORKSPACE, false),
             hidden: hidden(values),
             git_env: given(values, names::FOR_GIT).collect(),
@@ -282,6 +296,18 @@ impl Reader<'_> {
             Some(text) => self.problem(format!("{} must be local or gcp, not {text:?}", names::PLATFORM)),
         }
         PlatformName::Local
+    }
+
+    fn reconciler(&mut self) -> ReconcilerSetting {
+        match self.values.get(names::RECONCILER) {
+            None | Some("loop") => ReconcilerSetting::Loop,
+            Some("request") => ReconcilerSetting::Request,
+            Some("off") => ReconcilerSetting::Off,
+            Some(text) => {
+                self.problem(format!("{} must be loop, request or off, not {text:?}", names::RECONCILER));
+                ReconcilerSetting::Loop
+            }
+        }
     }
 
     fn permission_mode(&mut self) -> PermissionMode {

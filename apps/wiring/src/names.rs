@@ -56,6 +56,8 @@ pub const RETENTION_DAYS: &str = "RETENTION_DAYS";
 pub const IDLE_TIMEOUT_MINUTES: &str = "IDLE_TIMEOUT_MINUTES";
 /// Seconds that the agent may live on after its result.
 pub const RESULT_GRACE_SECONDS: &str = "RESULT_GRACE_SECONDS";
+/// Who ends what nobody else ends: `loop`, `request` or `off`.
+pub const RECONCILER: &str = "RECONCILER";
 /// Leave workspaces in place.
 pub const KEEP_WORKSPACE: &str = "KEEP_WORKSPACE";
 /// The task that a worker runs.

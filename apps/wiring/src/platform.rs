@@ -20,6 +20,7 @@ use legwork_adapters_local::{
 };
 use legwork_core::{secret::Secret, signature::SigningSecrets};
 use legwork_engine::{Engine, Ports, Settings, WorkerPorts};
+use legwork_ports::{jobs::Jobs, workspace::Workspace};
 
 use crate::{
     client::{CALLBACK_SECRET_FILE, TOKEN_FILE},
@@ -53,6 +54,8 @@ pub struct LocalService {
     pub api_token: Option<Secret<String>>,
     /// Its worker processes.
     pub jobs: Arc<SubprocessJobs>,
+    /// Removes what lost workers have left on this machine.
+    pub leftovers: Arc<dyn Workspace>,
 }
 
 /// A worker on this machine.
@@ -90,9 +93,32 @@ pub fn local_service(config: &Config) -> Result<LocalService, PlatformError> {
     if let Err(error) = jobs.sweep(config.retention) {
         tracing::warn!(error = %error, "old worker logs could not be removed");
     }
-    let jobs_port: Arc<dyn legwork_ports::jobs::Jobs> = Arc::<SubprocessJobs>::clone(&jobs);
+    let jobs_port: Arc<dyn Jobs> = Arc::<SubprocessJobs>::clone(&jobs);
     let engine = engine(config, jobs_port, api_token.as_ref())?;
-    Ok(LocalService { engine, api_token, jobs })
+    let leftovers = Arc::new(workspace(config, GuardedAgent::new(own_executable()?)));
+    Ok(LocalService { engine, api_token, jobs, leftovers })
+}
+
+/// Who ends what nobody else ends, on this machine.
+#[derive(Debug)]
+pub struct LocalObserver {
+    /// Its use cases.
+    pub engine: Engine,
+    /// Removes what lost workers have left on this machine.
+    pub leftovers: Arc<dyn Workspace>,
+}
+
+/// Opens what a reconciler needs that runs apart from a service. It starts no workers.
+///
+/// # Errors
+/// [`PlatformError`] with what to do.
+pub fn local_observer(config: &Config) -> Result<LocalObserver, PlatformError> {
+    make_data_dir(&config.data_dir)?;
+    close_memory()
+        .map_err(|error| PlatformError::new("the reconciler could not be closed to agents", &error))?;
+    let engine = engine(config, Arc::new(jobs(config, false)?), None)?;
+    let leftovers = Arc::new(workspace(config, GuardedAgent::new(own_executable()?)));
+    Ok(LocalObserver { engine, leftovers })
 }
 
 /// Opens what a worker needs.
@@ -110,25 +136,29 @@ pub fn local_worker(config: &Config) -> Result<LocalWorker, PlatformError> {
     };
     let engine = engine(config, Arc::new(jobs(config, false)?), api_token.as_ref())?;
     let agent = GuardedAgent::new(own_executable()?);
-    let workspace = WorkspaceConfig {
-        base: workspaces_dir(&config.data_dir),
-        uids: UidPolicy::detect(),
-        agent: agent.clone(),
-        path: config.agent_path.clone(),
-        network: config.git_env.clone(),
-        hidden: std::iter::once(&config.data_dir).chain(&config.hidden).cloned().collect(),
-    };
+    let workspace = workspace(config, agent.clone());
     let ports = WorkerPorts {
         agent: Arc::new(agent),
-        workspace: Arc::new(LocalWorkspace::new(workspace)),
+        workspace: Arc::new(workspace),
         gateway: Arc::new(ProxyGateway::new(config.upstream.clone(), ProxyLimits::default())),
     };
     Ok(LocalWorker { engine, ports, logs: config.data_dir.join("worker-logs") })
 }
 
+fn workspace(config: &Config, agent: GuardedAgent) -> LocalWorkspace {
+    LocalWorkspace::new(WorkspaceConfig {
+        base: workspaces_dir(&config.data_dir),
+        uids: UidPolicy::detect(),
+        agent,
+        path: config.agent_path.clone(),
+        network: config.git_env.clone(),
+        hidden: std::iter::once(&config.data_dir).chain(&config.hidden).cloned().collect(),
+    })
+}
+
 fn engine(
     config: &Config,
-    jobs: Arc<dyn legwork_ports::jobs::Jobs>,
+    jobs: Arc<dyn Jobs>,
     api_token: Option<&Secret<String>>,
 ) -> Result<Engine, PlatformError> {
     let data_dir = &config.data_dir;
@@ -168,6 +198,7 @@ fn engine(
             max_watchers: config.max_watchers,
             max_concurrent: usize::try_from(config.max_concurrent.get()).unwrap_or(usize::MAX),
             payload_retention: config.payload_retention,
+            retention: Some(config.retention),
             log: config.log.clone(),
             idle_timeout: config.idle_timeout,
             result_grace: config.result_grace,

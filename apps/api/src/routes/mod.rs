@@ -4,6 +4,7 @@ mod files;
 mod health;
 mod input;
 mod logs;
+mod reconcile;
 mod submit;
 mod tasks;
 
@@ -55,6 +56,9 @@ pub(crate) fn router(api: Api) -> Router {
         .route("/tasks", get(tasks::list))
         .route("/tasks/status", get(tasks::open))
         .route("/tasks/{task}", get(tasks::record))
+        .route("/tasks/{task}/retry", post(tasks::retry))
+        .route("/tasks/{task}/callback", post(tasks::redeliver))
+        .route("/reconcile", post(reconcile::pass))
         .route("/tasks/{task}/logs", get(logs::logs))
         .route("/tasks/{task}/files", get(files::list))
         .route("/tasks/{task}/files/{*path}", get(files::download))

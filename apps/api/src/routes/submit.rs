@@ -49,7 +49,7 @@ struct AcceptedBody<'a> {
     execution_name: Option<&'a str>,
 }
 
-fn accepted_json(accepted: &Accepted) -> String {
+pub(super) fn accepted_json(accepted: &Accepted) -> String {
     let body = AcceptedBody {
         task_id: &accepted.task_id,
         status: accepted.status,

@@ -17,7 +17,7 @@ use super::{
     input::{Params, Task},
     submit,
 };
-use crate::answer::{ApiError, cancel_error, json, json_text, query_error};
+use crate::answer::{ApiError, cancel_error, json, json_text, query_error, redeliver_error, retry_error};
 
 /// Tasks of a page where the client names no number, and at most.
 const DEFAULT_LIMIT: usize = 50;
@@ -85,15 +85,21 @@ pub(super) async fn record(State(api): State<Api>, Task(id): Task) -> Result<Res
     Ok(json_text(StatusCode::OK, record.view_json()))
 }
 
+/// Drops the body of a route that needs none. Nothing in it matters, but a page of another origin can send
+/// without asking what is not JSON.
+pub(super) async fn drop_body(api: &Api, request: Request) -> Result<(), ApiError> {
+    if !request.body().is_end_stream() {
+        submit::read(api, request).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn cancel(
     State(api): State<Api>,
     Task(id): Task,
     request: Request,
 ) -> Result<Response, ApiError> {
-    if !request.body().is_end_stream() {
-        // Nothing in it matters, but a page of another origin can send without asking what is not JSON.
-        submit::read(&api, request).await?;
-    }
+    drop_body(&api, request).await?;
     let answer = api.engine.cancel(&id).await.map_err(|error| cancel_error(error, &id))?;
     let status = match answer {
         CancelAnswer::Cancelled => "cancelled",
@@ -108,4 +114,32 @@ struct Cancelled<'a> {
     message: &'static str,
     task_id: &'a TaskId,
     status: &'static str,
+}
+
+pub(super) async fn retry(
+    State(api): State<Api>,
+    Task(id): Task,
+    request: Request,
+) -> Result<Response, ApiError> {
+    drop_body(&api, request).await?;
+    let accepted = api.engine.retry(&id).await.map_err(|error| retry_error(error, &id))?;
+    Ok(json_text(StatusCode::ACCEPTED, submit::accepted_json(&accepted)))
+}
+
+pub(super) async fn redeliver(
+    State(api): State<Api>,
+    Task(id): Task,
+    request: Request,
+) -> Result<Response, ApiError> {
+    drop_body(&api, request).await?;
+    let record = api.engine.redeliver(&id).await.map_err(|error| redeliver_error(error, &id))?;
+    let webhook_id = record.webhook_id();
+    Ok(json(StatusCode::ACCEPTED, &Redelivered { task_id: &id, webhook_id: &webhook_id }))
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Redelivered<'a> {
+    task_id: &'a TaskId,
+    webhook_id: &'a str,
 }

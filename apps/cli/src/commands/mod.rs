@@ -6,6 +6,8 @@ pub(crate) mod files;
 pub(crate) mod list;
 pub(crate) mod listen;
 pub(crate) mod logs;
+pub(crate) mod reconcile;
+pub(crate) mod retry;
 pub(crate) mod run;
 pub(crate) mod serve;
 pub(crate) mod status;

@@ -1,10 +1,11 @@
 //! `legwork serve`: the API service, and on this machine what starts its workers.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
-use legwork_api::{ApiSettings, ApiToken};
+use legwork_api::{ApiSettings, ApiToken, Reconciling};
+use legwork_engine::Reconciler;
 use legwork_wiring::{
-    config::{Config, Problem},
+    config::{Config, Problem, ReconcilerSetting},
     names, platform, telemetry,
     values::{EnvFile, Values},
 };
@@ -41,6 +42,9 @@ use crate::exit;
     LOG_FLUSH_MS, LOG_CHUNK_LINES, MAX_LOG_BYTES, MAX_LINE_BYTES\n                             \
     how tasks' logs are cut (100, 100, 1 GiB, 8 MiB)\n  \
     PAYLOAD_RETENTION_HOURS    how long a failed task can be retried (24)\n  \
+    RECONCILER                 who ends what lost workers leave open: loop, request (by POST /reconcile),\n                             \
+    off (loop)\n  \
+    RETENTION_DAYS             how long tasks are kept (30)\n  \
     IDLE_TIMEOUT_MINUTES, RESULT_GRACE_SECONDS, KEEP_WORKSPACE\n                             \
     when a silent agent is ended (off, 30), and whether its folder stays (false)\n\n\
     Exit codes: 0 stopped by a signal, 2 unusable configuration.")]
@@ -126,6 +130,12 @@ pub(crate) async fn serve(
         check_host: true,
         allowed_hosts: config.allowed_hosts.clone(),
         max_body_bytes: config.max_body_bytes,
+        reconciling: match config.reconciler {
+            ReconcilerSetting::Loop | ReconcilerSetting::Request => {
+                Reconciling::Allowed { leftovers: Some(Arc::clone(&service.leftovers)) }
+            }
+            ReconcilerSetting::Off => Reconciling::Off,
+        },
         version: env!("CARGO_PKG_VERSION"),
     };
     tracing::info!(address = %format!("http://{address}"), data = %config.data_dir.display(), "serving");
@@ -133,6 +143,10 @@ pub(crate) async fn serve(
     let engine = service.engine.clone();
     let stopped = stop.clone();
     background.spawn(async move { engine.dispatch(stopped).await });
+    if config.reconciler == ReconcilerSetting::Loop {
+        let reconciler = Reconciler::new(service.engine.clone(), Some(Arc::clone(&service.leftovers)));
+        background.spawn(reconciler.run(stop.clone()));
+    }
     let served = legwork_api::serve(service.engine.clone(), settings, listener, stop.clone()).await;
     stop.cancel();
     while background.join_next().await.is_some() {}

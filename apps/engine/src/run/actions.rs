@@ -65,8 +65,9 @@ struct Failure {
 }
 
 impl Stage<'_> {
-    /// Takes the actions that are due; nothing where the claim is lost.
-    pub(super) async fn act(&self, found: &Found, scene: &Scene) -> Option<Done> {
+    /// Takes the actions that are due; nothing where the claim is lost. A wish to cancel that came before
+    /// them decides the verdict.
+    pub(super) async fn act(&self, found: &mut Found, scene: &Scene) -> Option<Done> {
         let (Ok(request), Some(folders)) = (&self.claimed.request, &scene.folders) else {
             return Some(Done::default());
         };
@@ -78,13 +79,16 @@ impl Stage<'_> {
         let finishing =
             self.engine.begin_finishing(self.claimed, found.verdict.clone(), found.summary.clone());
         match finishing.await {
-            Ok(true) => {}
-            Ok(false) => return None,
+            Ok(Some(standing)) => found.verdict = standing,
+            Ok(None) => return None,
             Err(error) => {
                 let error = format!("nothing was done: {}", chain(&error));
                 let errors = vec![ActionError { action: "actions".to_owned(), error }];
                 return Some(Done { errors, ..Done::default() });
             }
+        }
+        if !actions::are_due(&request.actions, found.verdict.status) {
+            return Some(Done::default());
         }
         let cut = CancellationToken::new();
         let actions =

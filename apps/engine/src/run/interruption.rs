@@ -124,8 +124,8 @@ impl Interruptions<'_> {
             None => swap.await,
         };
         match swapped {
-            Ok(false) => StopReason::ClaimLost,
-            Ok(true) => reason,
+            Ok(None) => StopReason::ClaimLost,
+            Ok(Some(_)) => reason,
             Err(error) => {
                 tracing::warn!(task.id = %self.claimed.record.task_id, error = %error, "finishing could not be recorded");
                 reason

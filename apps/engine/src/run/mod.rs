@@ -15,6 +15,7 @@ mod stage;
 use std::time::Duration;
 
 use legwork_core::{
+    claude::verdict::Stopped,
     id::TaskId,
     record::{Event, Outcome, Record, Status, Verdict},
 };
@@ -106,7 +107,7 @@ pub async fn run_task(
     let record = engine.deliver_first(record, token).await?;
     // The heartbeat stops before its marker is deleted: it would put it there again.
     watchers.stop().await;
-    engine.put_down_what_is_owed(&record).await?;
+    engine.put_down_what_is_owed(&record, Patience::Long).await?;
     Ok(RunEnd::Settled(status))
 }
 
@@ -142,7 +143,7 @@ impl Engine {
         let start_entry = legwork_core::layout::due(record.starts.next_at, &record.task_id, record.attempt);
         ports.delete_patiently(&start_entry, Patience::Long).await?;
         if self.settings().payload_retention == Duration::ZERO {
-            self.delete_payload(record).await?;
+            self.delete_payload(record, Patience::Long).await?;
         }
         Ok(())
     }
@@ -162,15 +163,11 @@ impl Engine {
                 Patience::Long,
                 |record| record.end.as_ref() == Some(&token),
                 |record| {
-                    let cancel_looked_at =
-                        record.cancel_requested_at.map(|at| at.plus(crate::cancel::LOOK_AFTER));
-                    moot = [record.deadline_at, record.finish_by, cancel_looked_at]
-                        .into_iter()
-                        .flatten()
-                        .collect();
+                    moot = record.times_of_running();
+                    let verdict = in_effect(record, &outcome.verdict);
                     let event = Event::Ended {
                         claim: claimed.token.clone(),
-                        outcome: Box::new(outcome.clone()),
+                        outcome: Box::new(Outcome { verdict, ..outcome.clone() }),
                         token: token.clone(),
                         now: ports.clock.now(),
                     };
@@ -184,21 +181,18 @@ impl Engine {
             Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => return Ok(None),
             Err(error) => return Err(error),
         };
-        for at in moot {
-            let entry = legwork_core::layout::due(at, &record.task_id, record.attempt);
-            ports.delete_patiently(&entry, Patience::Long).await?;
-        }
+        self.remove_entries(&record, moot, Patience::Long).await?;
         Ok(Some((record, token)))
     }
 
-    /// Before a cancelled tree is stopped: the verdict stands, so that nobody kills this worker while it
-    /// finishes. Returns false where the claim is lost.
+    /// Before a cancelled tree is stopped, and before actions: the verdict stands, so that nobody kills this
+    /// worker while it finishes. Returns the verdict in effect, or nothing where the claim is lost.
     pub(crate) async fn begin_finishing(
         &self,
         claimed: &ClaimedAttempt,
         verdict: Verdict,
         summary: legwork_core::record::Summary,
-    ) -> Result<bool, UpdateError> {
+    ) -> Result<Option<Verdict>, UpdateError> {
         let ports = self.ports();
         let finish_by = ports.clock.now().plus(legwork_core::record::FINISH_ALLOWANCE);
         let swapped = ports
@@ -206,12 +200,12 @@ impl Engine {
                 &claimed.record.task_id,
                 Patience::Long,
                 |record| record.is_claimed_by(&claimed.token) && record.verdict.is_some(),
-                |_| {
+                |record| {
                     Ok(Step::swap_after(
                         finish_by,
                         Event::Finishing {
                             claim: claimed.token.clone(),
-                            verdict: verdict.clone(),
+                            verdict: in_effect(record, &verdict),
                             summary: summary.clone(),
                             finish_by,
                         },
@@ -220,9 +214,21 @@ impl Engine {
             )
             .await;
         match swapped {
-            Ok(_) => Ok(true),
-            Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => Ok(false),
+            Ok((record, _)) => Ok(Some(record.verdict.unwrap_or(verdict))),
+            Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Returns the verdict over a run in view of its record: whoever was told that the task is being cancelled
+/// is not told otherwise because the agent ended at that moment.
+fn in_effect(record: &Record, found: &Verdict) -> Verdict {
+    match &record.verdict {
+        Some(standing) => standing.clone(),
+        None if record.cancel_requested_at.is_some() && found.status != Status::Cancelled => {
+            interruption::stopped(Stopped::Cancelled)
+        }
+        None => found.clone(),
     }
 }

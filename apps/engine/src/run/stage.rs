@@ -334,12 +334,12 @@ impl<'a> Stage<'a> {
     }
 
     /// Takes the actions, removes what is left on this machine and waits for the last lines.
-    async fn close(self, found: Found, scene: Scene) -> Closing {
+    async fn close(self, mut found: Found, scene: Scene) -> Closing {
         if !self.stop.is_cancelled() {
             let now = self.engine.ports().clock.monotonic();
             self.log.give_up_at(now.saturating_add(LINES_DEADLINE));
         }
-        let Some(done) = self.act(&found, &scene).await else {
+        let Some(done) = self.act(&mut found, &scene).await else {
             self.remove_workspace().await;
             return Closing::NotOurs;
         };

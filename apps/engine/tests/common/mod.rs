@@ -130,6 +130,10 @@ impl Jobs for NoJobs {
         StartPolicy::WhenSlotFree
     }
 
+    fn is_exact(&self) -> bool {
+        false
+    }
+
     async fn reserve(&self) -> Result<Option<Slot>, JobsError> {
         Ok(None)
     }
@@ -387,6 +391,7 @@ pub(crate) fn engine(storage: Arc<dyn Storage>, jobs: Arc<dyn Jobs>) -> (Engine,
         max_watchers: 1000,
         max_concurrent: 1,
         payload_retention: Duration::from_hours(24),
+        retention: None,
         log: LogSettings {
             flush_after: Duration::from_millis(100),
             chunk_lines: 100,

@@ -148,6 +148,7 @@ impl Bench {
             check_host: true,
             allowed_hosts: Vec::new(),
             max_body_bytes: 1000,
+            reconciling: crate::settings::Reconciling::Off,
             version: "0",
         };
         let api = Api {
@@ -233,6 +234,7 @@ fn engine_settings() -> Settings {
         max_watchers: 10,
         max_concurrent: 1,
         payload_retention: Duration::ZERO,
+        retention: None,
         log: LogSettings {
             flush_after: Duration::from_secs(1),
             chunk_lines: 100,
