@@ -71,7 +71,7 @@ pub enum WorkspaceError {
 
 /// A helper that signs with a task's SSH key for the agent. Dropping it ends it, too.
 #[async_trait]
-pub trait SigningAgent: fmt::Debug + Send {
+pub trait SigningAgent: fmt::Debug + Send + Sync {
     /// Returns the path of its socket, for `SSH_AUTH_SOCK`.
     fn socket(&self) -> &std::path::Path;
 
@@ -86,14 +86,15 @@ pub trait SigningAgent: fmt::Debug + Send {
 /// configuration that the agent could write.
 #[async_trait]
 pub trait Workspace: fmt::Debug + Send + Sync + 'static {
-    /// Makes empty folders for this attempt, removing what an earlier process of the same attempt
-    /// left, and writes `config` into the folder of that name, readable by the agent's user alone.
+    /// Makes the folders of this attempt, removing what an earlier process of the same attempt left.
+    /// They are empty, but for what a user without a name on this machine needs in [`Folders::config`].
     ///
     /// # Errors
     /// `Machine`.
     async fn prepare(&self, id: &TaskId, attempt: Attempt) -> Result<Folders, WorkspaceError>;
 
-    /// Writes files that the agent may read and not change into [`Folders::config`].
+    /// Writes files that the agent may read and not change into [`Folders::config`]. Nobody but the
+    /// agent's user reads them.
     ///
     /// # Errors
     /// `Machine`.

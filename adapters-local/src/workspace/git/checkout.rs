@@ -61,6 +61,11 @@ async fn mark(bench: &Bench, folders: &Folders, placed: &Placed, mark: &str) -> 
     if tracked.code != Some(0) || tracked.stdout.is_empty() {
         return Ok(());
     }
+    // A lock that an agent left which was ended in the middle of something.
+    let mut unlock = Call::agent(folders.work.clone(), &[]);
+    unlock.program = "rm";
+    unlock.args = ["-f", "--", ".git/index.lock"].map(str::to_owned).to_vec();
+    git.answer(unlock).await?;
     let update = Call::agent(folders.work.clone(), &["update-index", mark, "-z", "--stdin"]);
     git.text(update.stdin(tracked.stdout)).await.map(drop)
 }

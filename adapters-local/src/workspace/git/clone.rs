@@ -3,7 +3,6 @@
 use std::{fs, io, os::unix::fs::lchown, path::Path, time::Duration};
 
 use legwork_ports::workspace::{CloneOrder, Cloned, Folders, GitError, GitLimits, GitProblem, Remote};
-use tokio::time::sleep;
 use walkdir::WalkDir;
 
 use super::{
@@ -82,8 +81,8 @@ pub(super) async fn fetch_with(
         let error = answer.error(Some(branch));
         match pauses.next() {
             Some(pause) if error.problem == GitProblem::Unreachable => {
-                tracing::info!(words = error.words, "the remote could not be reached; trying again");
-                sleep(*pause).await;
+                tracing::info!(words = error.words, "the remote could not be reached");
+                git.pause(*pause, error).await?;
             }
             Some(_) | None => return Err(error),
         }

@@ -21,7 +21,9 @@ pub(in crate::workspace) async fn commit(
         }
     }
     let Some(head) = work.head().await? else { return Ok(None) };
-    if cloned.is_some_and(|cloned| cloned.commit == head) {
+    if let Some(cloned) = cloned
+        && work.is_part_of(&head, &cloned.commit).await?
+    {
         return Ok(None);
     }
     let message = work.text(&["log", "-1", "--no-show-signature", "--format=%B", &head]).await?;
@@ -125,6 +127,16 @@ impl Work<'_> {
             }
         }
         Ok(default.to_owned())
+    }
+
+    /// Tells whether a commit is the one that was cloned, or one before it.
+    async fn is_part_of(&mut self, head: &str, cloned: &str) -> Result<bool, GitError> {
+        if head == cloned {
+            return Ok(true);
+        }
+        let call = self.call(&["merge-base", "--is-ancestor", head, cloned]);
+        // Where git cannot tell, what was cloned is not there any more: something else is.
+        Ok(self.git.answer(call).await?.code == Some(0))
     }
 
     /// The commit that is checked out; nothing in a repository without one.

@@ -46,6 +46,7 @@ const PHRASES: &[(&str, Meaning)] = &[
     ("bad object", Meaning::Broken),
     ("missing blob", Meaning::Broken),
     ("unable to read tree", Meaning::Broken),
+    ("fatal: unable to read ", Meaning::Broken),
 ];
 
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +114,7 @@ mod tests {
                 "error: cannot run ssh: No such file or directory",
                 GitProblem::Missing { program: "ssh".into() },
             ),
+            ("fatal: unable to read 587be6b4c3f93f93c489c0111bba5596147a26cb", GitProblem::Broken),
             ("fatal: something new", GitProblem::Failed),
         ];
 

@@ -1,7 +1,6 @@
 //! Pushing, and what the remote says to it.
 
 use legwork_ports::workspace::{Cloned, Folders, GitError, GitLimits, GitProblem, PushAnswer};
-use tokio::time::sleep;
 
 use super::{
     clone::at,
@@ -50,7 +49,7 @@ pub(in crate::workspace) async fn push(
         }
         let error = answer.error(Some(branch));
         match pauses.next() {
-            Some(pause) if error.problem == GitProblem::Unreachable => sleep(*pause).await,
+            Some(pause) if error.problem == GitProblem::Unreachable => git.pause(*pause, error).await?,
             Some(_) | None => return Err(error),
         }
     }

@@ -9,7 +9,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::Bytes;
 use legwork_ports::workspace::{Cloned, Commit, Folders, GitError, GitLimits, GitProblem, Rebase};
 
 use super::{
@@ -25,6 +24,8 @@ use super::{
 const MAX_STOPS: usize = 200;
 /// Where the remote's branch is kept.
 const FETCHED: &str = "refs/legwork/fetched";
+/// What an entry of the index begins with that is to be none.
+const NO_OBJECT: &[u8] = b"0 0000000000000000000000000000000000000000";
 
 pub(in crate::workspace) async fn rebase(
     bench: &Bench,
@@ -159,40 +160,31 @@ impl Merge<'_> {
         Err(answer.error(None))
     }
 
-    /// Decides for this side wherever git has left it open. Returns whether anything was.
+    /// Decides for this side wherever git has left it open, and commits that. Returns whether anything
+    /// was.
     async fn decide(&mut self) -> Result<bool, GitError> {
         let call = self.call(&["ls-files", "--unmerged", "-z"]);
         let open = self.git.answer(call).await?;
-        let (mut ours, mut removed) = (Vec::new(), Vec::new());
-        // Each row: mode, name, side, tab, path; side 3 is what is being put on top.
-        let rows = open.stdout.split(|byte| *byte == 0).filter(|row| !row.is_empty());
-        for row in rows {
-            let tab = row.iter().position(|byte| *byte == b'\t').unwrap_or(row.len());
-            let (facts, path) = row.split_at(tab);
-            let path = path.get(1..).unwrap_or_default();
-            let list = if facts.ends_with(b" 3") { &mut ours } else { &mut removed };
-            list.extend_from_slice(path);
-            list.push(0);
-        }
-        if ours.is_empty() && removed.is_empty() {
+        let decided = decided(&open.stdout);
+        if decided.is_empty() {
             return Ok(false);
         }
-        let from_stdin = ["--pathspec-from-file=-", "--pathspec-file-nul"];
-        let all = [ours.clone(), removed].concat();
-        let unlisted = ["--literal-pathspecs", "rm", "--quiet", "--cached", "--ignore-unmatch", "-r"];
-        if !ours.is_empty() {
-            let call = self
-                .call(&[&["--literal-pathspecs", "checkout", "--theirs"], from_stdin.as_slice()].concat());
-            let call = call.stdin(Bytes::from(ours.clone()));
-            self.git.text(call).await?;
-        }
-        let call = self.call(&[unlisted.as_slice(), &from_stdin].concat()).stdin(Bytes::from(all));
+        let call = self.call(&["update-index", "-z", "--index-info"]).stdin(decided);
         self.git.text(call).await?;
-        if !ours.is_empty() {
-            let call =
-                self.call(&[&["--literal-pathspecs", "add", "--force"], from_stdin.as_slice()].concat());
-            self.git.text(call.stdin(Bytes::from(ours))).await?;
-        }
+        // What was decided is there, and nothing else: the next commit may bring a file anew.
+        self.text(&["checkout-index", "--force", "--all"]).await?;
+        self.text(&["clean", "-ffdxq"]).await?;
+        // A rebase that goes on by itself takes lines that begin with # out of the message.
+        let commit = self.call(&[
+            "commit",
+            "--quiet",
+            "--no-verify",
+            "--allow-empty-message",
+            "--cleanup=verbatim",
+            "--reuse-message=REBASE_HEAD",
+        ]);
+        // It fails where nothing is left of the commit, which the rebase then leaves out.
+        self.git.answer(commit).await?;
         Ok(true)
     }
 
@@ -200,5 +192,41 @@ impl Merge<'_> {
         let wanted = format!("{rebased}\n^{onto}\n");
         let pack = pack_in(|args| self.call(args));
         carry(&mut self.git, pack, wanted, bare).await
+    }
+}
+
+/// Makes entries for the index of those that are open. Each of these is mode, name, side, tab and path.
+/// What is being put on top is side 3: of each path its entry stays, or none.
+fn decided(open: &[u8]) -> Vec<u8> {
+    let (mut removed, mut kept) = (Vec::new(), Vec::new());
+    for row in open.split(|byte| *byte == 0).filter(|row| !row.is_empty()) {
+        let tab = row.iter().position(|byte| *byte == b'\t').unwrap_or(row.len());
+        let (facts, path) = row.split_at(tab);
+        removed.extend_from_slice(NO_OBJECT);
+        removed.extend_from_slice(path);
+        removed.push(0);
+        if let Some(object) = facts.strip_suffix(b" 3") {
+            kept.extend_from_slice(object);
+            kept.extend_from_slice(path);
+            kept.push(0);
+        }
+    }
+    removed.extend(kept);
+    removed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_what_is_open_the_side_that_is_put_on_top_stays() {
+        let open = b"100644 aa 1\tboth\x00100644 bb 2\tboth\x00160000 cc 3\tboth\x00100644 dd 1\tgone\x00";
+
+        let both = "0 0000000000000000000000000000000000000000\tboth\0";
+        let gone = "0 0000000000000000000000000000000000000000\tgone\0";
+        let expected = [both, both, both, gone, "160000 cc\tboth\0"].concat();
+        assert_eq!(String::from_utf8(decided(open)).unwrap(), expected);
+        assert!(decided(b"").is_empty());
     }
 }

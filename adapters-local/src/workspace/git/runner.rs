@@ -8,7 +8,7 @@ use legwork_ports::{
     agent::{Agent as _, AgentCommand, AgentError, AgentRun, ExitKind, FileReach, Stderr},
     workspace::{Folders, GitError, GitLimits, GitProblem},
 };
-use tokio::time::{MissedTickBehavior, Sleep, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, Sleep, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{diagnosis::diagnose, own_folder};
@@ -187,6 +187,17 @@ impl<'a> Git<'a> {
     pub(super) async fn text(&mut self, call: Call) -> Result<String, GitError> {
         let answer = self.answer(call).await?;
         if answer.code == Some(0) { Ok(answer.text()) } else { Err(answer.error(None)) }
+    }
+
+    /// Waits before what has failed is tried again. Where the time is up before that, it has failed.
+    pub(super) async fn pause(&mut self, pause: Duration, failure: GitError) -> Result<(), GitError> {
+        if Instant::now() + pause >= self.timeout.deadline() {
+            return Err(failure);
+        }
+        tokio::select! {
+            () = sleep(pause) => Ok(()),
+            () = self.stop.cancelled() => Err(GitError::new(GitProblem::Stopped)),
+        }
     }
 
     /// Runs a call whose output goes elsewhere.
