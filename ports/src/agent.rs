@@ -116,7 +116,7 @@ pub trait Agent: fmt::Debug + Send + Sync + 'static {
 /// A command that runs. Dropping it stops its whole tree, too, but does not wait for it.
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
-pub trait AgentRun: fmt::Debug + Send {
+pub trait AgentRun: fmt::Debug + Send + Sync {
     /// Returns the next bytes of stdout in order, at most 256 KiB and as soon as there are
     /// any, or nothing once the command has ended and all was returned. Slow reading never
     /// slows the command down: what is not read waits on disk.

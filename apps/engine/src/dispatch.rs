@@ -51,6 +51,7 @@ impl Engine {
             let waiting_for_task = slot.take().is_some();
             let ports = self.ports();
             tokio::select! {
+                biased;
                 // Dropping a wait loses nothing: the next look lists again.
                 () = stop.cancelled() => {}
                 () = ports.storage.changed(layout::DUE, LOOK_AGAIN), if waiting_for_task => {}

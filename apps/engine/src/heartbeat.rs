@@ -24,6 +24,7 @@ pub(crate) async fn keep(ports: Ports, id: TaskId, attempt: Attempt, stop: Cance
             tracing::warn!(task.id = %id, error = %error, "the heartbeat could not be written");
         }
         tokio::select! {
+            biased;
             // Dropping a sleep loses nothing.
             () = stop.cancelled() => {}
             () = ports.clock.sleep(PERIOD) => {}

@@ -27,7 +27,7 @@ mod watch;
 
 pub use cancel::{CancelAnswer, CancelError};
 pub use query::{OpenTasks, QueryError, TaskPage};
-pub use reconcile::{PassReport, Reconciler};
+pub use reconcile::{Look, PassReport, Reconciler};
 pub use redeliver::RedeliverError;
 pub use retry::RetryError;
 pub use run::{RunEnd, RunError, WorkerJob, run_task};
@@ -117,6 +117,7 @@ impl Engine {
         self.inner.background.close();
         let deadline = self.ports().clock.sleep(at_most);
         tokio::select! {
+            biased;
             // Dropping either loses nothing: what is not delivered is owed in the store.
             () = self.inner.background.wait() => {}
             () = deadline => {}

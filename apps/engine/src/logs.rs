@@ -126,6 +126,19 @@ impl LogWriter {
         }
     }
 
+    /// Hands lines over once there is room for them, and leaves the batch empty.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the lines in the batch.
+    pub(crate) async fn hand_over(&self, batch: &mut LineBatch) {
+        let room = self.messages.reserve().await;
+        let batch = std::mem::take(batch);
+        // The writer ends only after this sender is gone, or by a panic that `finish` reports.
+        if let Ok(room) = room {
+            room.send(Message::Lines(batch));
+        }
+    }
+
     /// Waits until everything handed over is stored, or given up.
     pub(crate) async fn settle(&self) {
         let (settled, is_settled) = oneshot::channel();
@@ -211,6 +224,7 @@ impl Writer {
                 async move { clock.sleep(moment.unwrap_or_default().saturating_sub(now)).await }
             };
             tokio::select! {
+                biased;
                 // Dropping a wait loses nothing: puts stay in `in_flight`, messages in the inbox.
                 Some(put) = self.in_flight.next(), if !self.in_flight.is_empty() => self.account(&put),
                 () = until(due), if due.is_some() => {
@@ -333,6 +347,7 @@ impl Writer {
         let put = self.ports.put_patiently(&key, Bytes::from(line), Precondition::Always, Patience::Long);
         let stored = if self.abandoned {
             tokio::select! {
+                biased;
                 // After a stop there is no time: the record tells the count, too.
                 stored = put => stored.is_ok(),
                 () = self.ports.clock.sleep(LAST_WORD) => false,

@@ -35,6 +35,7 @@ pub(crate) async fn watch(ports: Ports, id: TaskId, claim: Token, orders: Orders
             ports.read_record(&id).await
         };
         let read = tokio::select! {
+            biased;
             // Dropping a look loses nothing: it only reads.
             () = stop.cancelled() => return,
             read = look => read,

@@ -127,7 +127,7 @@ impl Reconciler {
                 old_tasks_at = clock.monotonic().saturating_add(OLD_TASKS_PERIOD);
             }
             tokio::select! {
-                biased;
+               biased;
                 // Dropping a sleep loses nothing.
                 () = stop.cancelled() => {}
                 () = clock.sleep(pause) => {}
@@ -164,7 +164,7 @@ impl Reconciler {
             Ok(())
         };
         tokio::select! {
-            biased;
+           biased;
             // What is cut short is done by the next pass.
             done = passing => done?,
             () = clock.sleep(PASS) => {}
@@ -172,8 +172,11 @@ impl Reconciler {
         Ok(report)
     }
 
-    /// Looks once at everything that is open or due.
-    async fn look(&mut self) -> Result<Look, StorageError> {
+    /// Looks once at everything that is open or due. [`Reconciler::run`] does so again and again.
+    ///
+    /// # Errors
+    /// Where the store cannot be listed.
+    pub async fn look(&mut self) -> Result<Look, StorageError> {
         while self.deliveries.try_join_next().is_some() {}
         let ports = self.engine.ports();
         let (now, monotonic) = (ports.clock.now(), ports.clock.monotonic());
@@ -247,10 +250,12 @@ struct Moment {
 }
 
 /// What came of a look.
-#[derive(Debug)]
-struct Look {
-    report: PassReport,
-    next_due: Option<Timestamp>,
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    /// What was done.
+    pub report: PassReport,
+    /// When the next thing falls due that was not due yet.
+    pub next_due: Option<Timestamp>,
 }
 
 impl Look {

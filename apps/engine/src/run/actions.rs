@@ -95,6 +95,7 @@ impl Stage<'_> {
             Actions { stage: self, request, folders, scene, cut: cut.clone(), looked_at: Mutex::new(None) };
         let mut acting = std::pin::pin!(actions.take());
         let done = tokio::select! {
+            biased;
             done = &mut acting => done,
             () = self.overdue(found.verdict.status) => {
                 cut.cancel();
@@ -116,6 +117,7 @@ impl Stage<'_> {
             clock.sleep(left.saturating_sub(RESERVE)).await;
         };
         tokio::select! {
+            biased;
             () = clock.sleep(limit) => {}
             () = stopped => {}
             () = self.orders.lost.cancelled() => {}
@@ -318,6 +320,7 @@ impl Actions<'_> {
             Ok(UploadedFile { original_path: path.clone(), gcs_path, size_bytes })
         };
         let uploaded = tokio::select! {
+            biased;
             uploaded = uploading => uploaded,
             // A put that is dropped leaves the object whole or not at all.
             () = self.cut.cancelled() => Err(self.cut_short()),

@@ -63,23 +63,31 @@ impl Stage<'_> {
         loop {
             let left = ends_at.saturating_sub(clock.monotonic());
             tokio::select! {
-                // Reading is cancel safe, and the other arms only wait.
-                read = run.read() => match read.map_err(unreadable)? {
-                    Some(bytes) => output.take(OutputStream::Stdout, &bytes).await,
-                    None => break,
-                },
-                () = clock.sleep(LOOK) => output.take_stderr(run.as_mut()).await.map_err(unreadable)?,
+                biased;
+                // The order is that of urgency: an agent that never stops writing is heard last.
+                trigger = interruptions.next(), if stopped.is_none() => {
+                    stopped = Some(interruptions.end_early(trigger, Summary::default(), || run.stop()).await);
+                }
                 () = clock.sleep(left), if !is_late => {
                     is_late = true;
                     run.stop();
                 }
-                trigger = interruptions.next(), if stopped.is_none() => {
-                    stopped = Some(interruptions.end_early(trigger, Summary::default(), || run.stop()).await);
+                // Reading is cancel safe, and the other arms only wait.
+                () = self.log.hand_over(&mut output.waiting), if !output.waiting.is_empty() => {}
+                read = run.read(), if output.waiting.is_empty() => match read.map_err(unreadable)? {
+                    Some(bytes) => output.take(OutputStream::Stdout, &bytes),
+                    None => break,
+                },
+                () = clock.sleep(LOOK), if output.waiting.is_empty() => {
+                    output.take_stderr(run.as_mut()).await.map_err(unreadable)?;
                 }
             }
         }
-        output.take_stderr(run.as_mut()).await.map_err(unreadable)?;
-        output.finish().await;
+        while output.take_stderr(run.as_mut()).await.map_err(unreadable)? {
+            self.log.write(std::mem::take(&mut output.waiting)).await;
+        }
+        output.finish();
+        self.log.write(std::mem::take(&mut output.waiting)).await;
         let exit = run.finish().await.map_err(|error| internal("A command could not be ended", &error))?;
         if let Some(reason) = stopped {
             return Err(Ended::Stopped(reason));
@@ -114,6 +122,8 @@ struct Output<'a> {
     stderr: LineSplitter,
     /// The end of all of it.
     end: String,
+    /// Lines that the log has no room for yet.
+    waiting: LineBatch,
 }
 
 impl<'a> Output<'a> {
@@ -125,27 +135,30 @@ impl<'a> Output<'a> {
             stdout: LineSplitter::new(max_line_bytes),
             stderr: LineSplitter::new(max_line_bytes),
             end: String::new(),
+            waiting: LineBatch::default(),
         }
     }
 
-    async fn take_stderr(&mut self, run: &mut dyn AgentRun) -> Result<(), AgentError> {
-        while let Some(bytes) = run.read_stderr().await? {
-            self.take(OutputStream::Stderr, &bytes).await;
+    /// Takes the next piece of stderr, and tells whether there was one.
+    async fn take_stderr(&mut self, run: &mut dyn AgentRun) -> Result<bool, AgentError> {
+        let bytes = run.read_stderr().await?;
+        if let Some(bytes) = &bytes {
+            self.take(OutputStream::Stderr, bytes);
         }
-        Ok(())
+        Ok(bytes.is_some())
     }
 
-    async fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
+    fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
         let mut lines = Vec::new();
         let splitter = match stream {
             OutputStream::Stdout => &mut self.stdout,
             OutputStream::Stderr => &mut self.stderr,
         };
         splitter.push(bytes, |line| lines.push(text(line)));
-        self.write(stream, lines).await;
+        self.write(stream, &lines);
     }
 
-    async fn finish(&mut self) {
+    fn finish(&mut self) {
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
             let mut lines = Vec::new();
             let splitter = match stream {
@@ -153,25 +166,24 @@ impl<'a> Output<'a> {
                 OutputStream::Stderr => &mut self.stderr,
             };
             splitter.finish(|line| lines.push(text(line)));
-            self.write(stream, lines).await;
+            self.write(stream, &lines);
         }
     }
 
-    async fn write(&mut self, stream: OutputStream, lines: Vec<String>) {
+    fn write(&mut self, stream: OutputStream, lines: &[String]) {
         let now = self.stage.engine.ports().clock.now();
-        let mut batch = LineBatch::default();
         for line in lines {
-            let line = self.stage.redactor.mask_text(&line);
+            let line = self.stage.redactor.mask_text(line);
             self.end.push_str(&line);
             self.end.push('\n');
-            batch.push(log_line::command_output(&self.command, stream, &line, now).as_bytes());
+            let json = log_line::command_output(&self.command, stream, &line, now);
+            self.waiting.push(json.as_bytes());
         }
         let mut surplus = self.end.len().saturating_sub(TOLD_BYTES);
         while !self.end.is_char_boundary(surplus) {
             surplus = surplus.saturating_add(1);
         }
         self.end.drain(..surplus);
-        self.stage.log.write(batch).await;
     }
 }
 

@@ -49,43 +49,41 @@ impl Conversation<'_> {
         let mut transcript = Transcript::new();
         let mut stopped = None;
         let mut heard_at = clock.monotonic();
+        // Lines that the log has no room for yet: nothing more is read until it has.
+        let mut waiting = LineBatch::default();
         loop {
             let silence_ends = self.silence_ends(heard_at, &transcript);
             let silence = silence_ends.map_or(Duration::ZERO, |(at, _)| at.saturating_sub(clock.monotonic()));
+            let is_silent = stopped.is_none() && silence_ends.is_some() && waiting.is_empty();
             tokio::select! {
-                // Reading is cancel safe, and the other arms only wait.
-                read = run.read() => match read? {
-                    Some(bytes) => {
-                        heard_at = clock.monotonic();
-                        self.store(&mut splitter, &mut transcript, &bytes).await;
-                    }
-                    None => break,
-                },
+                // In the order of urgency: neither a flood nor a store that hangs keeps a stop waiting.
+                biased;
+                // Handing over and reading are cancel safe, and the other arms only wait.
                 trigger = self.interruptions.next(), if stopped.is_none() => {
                     let summary = transcript.summary();
                     stopped = Some(self.interruptions.end_early(trigger, summary, || run.stop()).await);
                 }
-                () = clock.sleep(silence), if stopped.is_none() && silence_ends.is_some() => {
+                () = clock.sleep(silence), if is_silent => {
                     run.stop();
                     stopped = silence_ends.map(|(_, reason)| reason);
                 }
+                () = self.log.hand_over(&mut waiting), if !waiting.is_empty() => heard_at = clock.monotonic(),
+                read = run.read(), if waiting.is_empty() => {
+                    let Some(bytes) = read? else { break };
+                    heard_at = clock.monotonic();
+                    let now = clock.now();
+                    splitter.push(&bytes, |line| {
+                        transcript.line(line, now, self.redactor, |line| waiting.push(line.as_bytes()));
+                    });
+                }
             }
         }
-        let mut batch = LineBatch::default();
         let now = clock.now();
-        splitter.finish(|line| transcript.line(line, now, self.redactor, |line| batch.push(line.as_bytes())));
-        transcript.finish(now, |line| batch.push(line.as_bytes()));
-        self.log.write(batch).await;
+        splitter
+            .finish(|line| transcript.line(line, now, self.redactor, |line| waiting.push(line.as_bytes())));
+        transcript.finish(now, |line| waiting.push(line.as_bytes()));
+        self.log.write(waiting).await;
         Ok(Heard { transcript, stopped })
-    }
-
-    async fn store(&self, splitter: &mut LineSplitter, transcript: &mut Transcript, bytes: &[u8]) {
-        let now = self.engine.ports().clock.now();
-        let mut batch = LineBatch::default();
-        splitter.push(bytes, |line| {
-            transcript.line(line, now, self.redactor, |line| batch.push(line.as_bytes()));
-        });
-        self.log.write(batch).await;
     }
 
     /// When silence ends the run, and as what: soon after a result, later without one.

@@ -85,7 +85,7 @@ impl Interruptions<'_> {
     /// It only waits.
     pub(super) async fn next(&self) -> Trigger {
         tokio::select! {
-            biased;
+           biased;
             () = self.orders.lost.cancelled() => Trigger::Lost,
             () = self.orders.cancel.cancelled() => Trigger::CancelWished,
             () = self.stop.cancelled() => Trigger::ToldToStop,
@@ -114,6 +114,7 @@ impl Interruptions<'_> {
         let swap = self.engine.begin_finishing(self.claimed, stopped(Stopped::Cancelled), summary);
         let mut swap = std::pin::pin!(swap);
         let swapped = tokio::select! {
+            biased;
             // The swap goes on after the stop: it is not dropped.
             swapped = &mut swap => Some(swapped),
             () = self.engine.ports().clock.sleep(SWAP_FIRST) => None,
@@ -138,6 +139,7 @@ impl Interruptions<'_> {
         let ports = self.engine.ports();
         self.log.give_up_at(ports.clock.monotonic().saturating_add(AFTER_STOP));
         let wished = tokio::select! {
+            biased;
             // Without an answer in time the worker stops as it was told.
             read = ports.read_record(&self.claimed.record.task_id) => {
                 matches!(read, Ok(Some((record, _))) if record.cancel_requested_at.is_some())

@@ -45,6 +45,7 @@ impl Stage<'_> {
         let cloning = self.worker.workspace.clone_repository(folders, &order, &limits);
         let mut cloning = std::pin::pin!(cloning);
         let cloned = tokio::select! {
+            biased;
             cloned = &mut cloning => cloned,
             trigger = interruptions.next() => {
                 let reason = interruptions.end_early(trigger, Summary::default(), || stop.cancel()).await;
