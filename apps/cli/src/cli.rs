@@ -3,6 +3,7 @@
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use legwork_wiring::config::PortsLayer;
 
 use crate::{commands, demo_agent, exit, output};
 
@@ -59,6 +60,11 @@ enum Command {
 /// Arguments that make the process a helper of a running task are looked at before anything else:
 /// a helper needs neither the command line's parser nor a runtime, and must start fast.
 pub fn main() -> ExitCode {
+    main_with(|_, ports| ports)
+}
+
+/// Does the same with every port of services, workers and reconcilers wrapped in a layer of one's own.
+pub fn main_with(layer: PortsLayer) -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if let Some(code) = legwork_wiring::helper_main(&arguments) {
         return code;
@@ -67,7 +73,7 @@ pub fn main() -> ExitCode {
         return demo_agent::main();
     }
     match Cli::try_parse_from(&arguments) {
-        Ok(cli) => exit::finish(start(cli.command)),
+        Ok(cli) => exit::finish(start(cli.command, layer)),
         Err(answer) => answered_by_the_parser(&answer),
     }
 }
@@ -79,18 +85,18 @@ fn answered_by_the_parser(answer: &clap::Error) -> ExitCode {
     if answer.use_stderr() { ExitCode::from(exit::USAGE) } else { ExitCode::SUCCESS }
 }
 
-fn start(command: Command) -> anyhow::Result<ExitCode> {
+fn start(command: Command, layer: PortsLayer) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     legwork_wiring::install_tls();
-    let code = runtime.block_on(dispatch(command));
+    let code = runtime.block_on(dispatch(command, layer));
     output::flush();
     code
 }
 
-async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
+async fn dispatch(command: Command, layer: PortsLayer) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => Box::pin(commands::serve::run(args)).await,
-        Command::Worker(args) => Box::pin(commands::worker::run(args)).await,
+        Command::Serve(args) => Box::pin(commands::serve::run(args, layer)).await,
+        Command::Worker(args) => Box::pin(commands::worker::run(args, layer)).await,
         Command::Run(args) => Box::pin(commands::run::run(args)).await,
         Command::Submit(args) => Box::pin(commands::submit::run(args)).await,
         Command::Status(args) => Box::pin(commands::status::run(args)).await,
@@ -99,7 +105,7 @@ async fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Files(args) => Box::pin(commands::files::run(args)).await,
         Command::Cancel(args) => Box::pin(commands::cancel::run(args)).await,
         Command::Retry(args) => Box::pin(commands::retry::run(args)).await,
-        Command::Reconcile(args) => Box::pin(commands::reconcile::run(args)).await,
+        Command::Reconcile(args) => Box::pin(commands::reconcile::run(args, layer)).await,
         Command::Listen(args) => Box::pin(commands::listen::run(args)).await,
         Command::Verify(args) => commands::verify::run(&args),
         Command::Token(args) => commands::token::run(&args),

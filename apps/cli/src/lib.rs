@@ -31,4 +31,4 @@ mod transcript_view;
 mod wall_clock;
 mod worker_log;
 
-pub use cli::main;
+pub use cli::{main, main_with};

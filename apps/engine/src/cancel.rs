@@ -2,9 +2,9 @@
 
 use legwork_core::{
     duty::WISH_ALLOWANCE,
-    id::TaskId,
-    layout,
-    record::{Event, NotAllowed, Settlement, Status},
+    id::{TaskId, Token},
+    record::{Event, NotAllowed, Record, Settlement, Status},
+    time::Timestamp,
 };
 use legwork_ports::clock::IdSourceExt as _;
 
@@ -92,26 +92,20 @@ impl Engine {
         }
         if changed && record.end.as_ref() == Some(&token) {
             tracing::info!(task.id = %id, "task cancelled before a worker claimed it");
-            if let Some(at) = moot {
-                ports
-                    .delete_patiently(&layout::due(at, id, record.attempt), Patience::Short)
-                    .await
-                    .map_err(|error| cancel_error(error.into()))?;
-            }
             // Who swapped delivers. The client need not wait for the receiver.
-            self.deliver_in_background(record, token);
+            self.deliver_in_background(record, token, moot.into_iter().collect());
         }
         Ok(CancelAnswer::Cancelled)
     }
 
     /// Delivers on behalf of this process; what it does not come to stands in `due/`.
-    fn deliver_in_background(&self, record: legwork_core::record::Record, token: legwork_core::id::Token) {
+    fn deliver_in_background(&self, record: Record, token: Token, moot: Vec<Timestamp>) {
         let engine = self.clone();
         self.inner.background.spawn(async move {
             let id = record.task_id.clone();
             let delivered = async {
                 let record = engine.deliver_first(record, token).await?;
-                engine.put_down_what_is_owed(&record, Patience::Long).await
+                engine.put_down_what_is_owed(&record, moot, Patience::Long).await
             };
             if let Err(error) = delivered.await {
                 tracing::warn!(task.id = %id, error = %error, "a callback is left to the reconciler");

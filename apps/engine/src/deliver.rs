@@ -80,10 +80,22 @@ impl Engine {
         Ok(record)
     }
 
-    /// Makes one attempt that was claimed by `token`, and puts down what is owed after it.
-    pub(crate) async fn deliver_claimed(&self, record: Record, token: &Token) -> Result<Record, UpdateError> {
-        let record = self.attempt(record, token, Patience::Short).await?;
-        self.put_down_what_is_owed(&record, Patience::Short).await?;
+    /// Makes one attempt that was claimed by `token`, if there is somebody to tell, and puts down what is
+    /// owed after it. `moot` are times of entries that the end of the attempt has made so.
+    pub(crate) async fn deliver_claimed(
+        &self,
+        record: Record,
+        token: &Token,
+        moot: Vec<Timestamp>,
+    ) -> Result<Record, UpdateError> {
+        let record = match record.callback.state {
+            CallbackState::Pending => self.attempt(record, token, Patience::Short).await?,
+            CallbackState::None
+            | CallbackState::Delivered
+            | CallbackState::Failed
+            | CallbackState::Superseded => record,
+        };
+        self.put_down_what_is_owed(&record, moot, Patience::Short).await?;
         Ok(record)
     }
 
@@ -91,7 +103,7 @@ impl Engine {
     pub(crate) async fn deliver_due(&self, id: &TaskId) -> Result<Option<Record>, UpdateError> {
         let token = self.ports().ids.token();
         match self.claim_attempt(id, &token, Patience::Short).await {
-            Ok(record) => self.deliver_claimed(record, &token).await.map(Some),
+            Ok(record) => self.deliver_claimed(record, &token, Vec::new()).await.map(Some),
             Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => Ok(None),
             Err(error) => Err(error),
         }
@@ -155,6 +167,10 @@ impl Engine {
         let counted_at = record.callback.next_attempt_at;
         let record = self.note(id, token, &attempted, patience).await?;
         if let Some(at) = counted_at.filter(|at| record.callback.next_attempt_at != Some(*at)) {
+            if record.callback.state != CallbackState::Pending {
+                // Whoever finds this entry does what is owed, if this process dies here.
+                self.owe(&record, patience).await?;
+            }
             self.ports().delete_patiently(&layout::due(at, id, record.attempt), patience).await?;
         }
         Ok(record)
@@ -228,13 +244,16 @@ impl Engine {
         }
     }
 
-    /// Before the marker of a settled attempt goes: what its end owes, and then the marker.
+    /// Before the marker and the entries of a settled attempt go: what its end owes. `moot` are times of
+    /// entries that stood for its life.
     pub(crate) async fn put_down_what_is_owed(
         &self,
         record: &Record,
+        moot: Vec<Timestamp>,
         patience: Patience,
     ) -> Result<(), UpdateError> {
         self.owe(record, patience).await?;
+        self.remove_entries(record, moot, patience).await?;
         let marker = layout::active(&record.task_id, record.attempt);
         Ok(self.ports().delete_patiently(&marker, patience).await?)
     }

@@ -224,6 +224,13 @@ impl Submission<'_> {
             return Ok(self.engine.accepted(&record, true));
         }
 
+        if ports.clock.monotonic().saturating_sub(began) >= RECHECK_AFTER {
+            // An entry that stood for long without its record may have been taken for a stray.
+            ports
+                .put_due(self.id, &record, record.starts.next_at, Patience::Short)
+                .await
+                .map_err(store_error)?;
+        }
         let (payload, active, index) = futures_util::join!(
             self.put_payload(&sealed),
             self.put_active(&record),

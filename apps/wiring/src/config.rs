@@ -13,7 +13,7 @@ use legwork_core::{
     secret::Secret,
     signature::SigningSecrets,
 };
-use legwork_engine::LogSettings;
+use legwork_engine::{LogSettings, Ports};
 use url::Url;
 
 use crate::{names, values::Values};
@@ -61,6 +61,9 @@ pub enum ReconcilerSetting {
     /// Never: another process does.
     Off,
 }
+
+/// Wraps the ports of a service, a worker or a reconciler that is about to run on this configuration.
+pub type PortsLayer = fn(&Config, Ports) -> Ports;
 
 /// Everything that configures the programs.
 #[derive(Debug, Clone)]
@@ -123,6 +126,8 @@ pub struct Config {
     pub worker_env: Vec<(String, String)>,
     /// The file that was read.
     pub env_file: Option<PathBuf>,
+    /// Wraps every port, for programs that embed the commands: to measure, or to make them fail.
+    pub layer: PortsLayer,
 }
 
 impl Config {
@@ -197,6 +202,7 @@ impl Config {
             git_env: given(values, names::FOR_GIT).collect(),
             worker_env: given(values, names::FOR_WORKERS).chain(given(values, names::FOR_GIT)).collect(),
             env_file: values.file().map(ToOwned::to_owned),
+            layer: |_, ports| ports,
             host,
             api_token,
             callback_secrets,

@@ -186,6 +186,7 @@ fn engine(
         clock: Arc::new(SystemClock::new()),
         ids: Arc::new(SystemIds),
     };
+    let ports = (config.layer)(config, ports);
     let mut service_secrets: Vec<Secret<String>> = secrets.all().to_vec();
     service_secrets.extend(api_token.cloned());
     Ok(Engine::new(
@@ -230,8 +231,8 @@ fn jobs(config: &Config, announce: bool) -> Result<SubprocessJobs, PlatformError
     Ok(jobs)
 }
 
-/// Where workspaces are: not in the data folder, which is closed to the agent.
-fn workspaces_dir(data_dir: &Path) -> PathBuf {
+/// Returns where workspaces are: not in the data folder, which is closed to the agent.
+pub fn workspaces_dir(data_dir: &Path) -> PathBuf {
     let name = legwork_core::hex::encode(&legwork_core::signature::hmac_sha256(
         b"workspaces",
         data_dir.as_os_str().as_encoded_bytes(),

@@ -49,7 +49,8 @@ pub async fn run(config: &Config, values: &Values) -> Result<ExitCode, WorkerErr
         .get(names::EXECUTION)
         .map_or_else(|| format!("by-hand-{}", std::process::id()), ToOwned::to_owned);
     let job = WorkerJob { task_id, worker_logs_url: worker.logs_url(&execution_name), execution_name };
-    let end = run_task(&worker.engine, &worker.ports, job, stop).await?;
+    // Boxed: it holds what every step of the run needs.
+    let end = Box::pin(run_task(&worker.engine, &worker.ports, job, stop)).await?;
     tracing::debug!(settled = matches!(end, RunEnd::Settled(_)), "worker ends");
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@
     reason = "test support: what fails here fails the test, and real processes and clocks are the point"
 )]
 
+pub mod crash;
 mod processes;
 mod service;
 

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::PATIENCE;
 
 /// What a service is started with.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ServiceBuilder {
     program: PathBuf,
     env: BTreeMap<String, String>,
@@ -246,6 +246,11 @@ impl Service {
     /// Returns the service's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Tells whether the service still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_none())
     }
 
     /// Ends the service without a word.

@@ -37,12 +37,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
     ("legwork-conformance", &["legwork-core", "legwork-ports"]),
+    ("legwork-faults", &["legwork-core", "legwork-ports", "legwork-engine", "legwork-adapters-local"]),
     ("legwork-simulators", &[]),
     (
         "legwork-e2e",
         &[
             "legwork-cli",
             "legwork-core",
+            "legwork-faults",
+            "legwork-wiring",
             "legwork-simulators",
             "legwork-engine",
             "legwork-ports",

@@ -23,25 +23,37 @@ impl FaultyStorage {
     }
 
     /// Begins a call. Where it is to fail without being done, that is the error.
-    async fn begin(&self, name: &'static str, key: &str) -> Result<Fault, StorageError> {
-        let fault = self.faults.decide(&Call { name, on: key });
-        match fault {
-            Fault::None | Fault::ApplyThenFail | Fault::FailThenApply(_) => {}
-            Fault::Delay(pause) => sleep(pause).await,
-            Fault::Fail => return Err(unavailable(key)),
-            Fault::Full => return Err(full(key)),
+    async fn begin(&self, name: &'static str, key: &str) -> Result<Course, StorageError> {
+        match self.faults.decide(&Call { name, on: key }) {
+            Fault::None => Ok(Course::Answered),
+            Fault::Delay(pause) => {
+                sleep(pause).await;
+                Ok(Course::Answered)
+            }
+            Fault::ApplyThenFail => Ok(Course::Unanswered),
+            Fault::FailThenApply(pause) => Ok(Course::Late(pause)),
+            Fault::Fail => Err(unavailable(key)),
+            Fault::Full => Err(full(key)),
             Fault::Hang => std::future::pending().await,
         }
-        Ok(fault)
     }
 
     /// A call that changes nothing: failing before and after are the same.
     async fn read(&self, name: &'static str, key: &str) -> Result<(), StorageError> {
         match self.begin(name, key).await? {
-            Fault::ApplyThenFail | Fault::FailThenApply(_) => Err(unavailable(key)),
-            _ => Ok(()),
+            Course::Answered => Ok(()),
+            Course::Unanswered | Course::Late(_) => Err(unavailable(key)),
         }
     }
+}
+
+/// How a call that is done goes on.
+enum Course {
+    Answered,
+    /// Nobody hears of it.
+    Unanswered,
+    /// The same, and it is done later.
+    Late(Duration),
 }
 
 fn unavailable(key: &str) -> StorageError {
@@ -82,29 +94,29 @@ impl Storage for FaultyStorage {
         precondition: Precondition,
     ) -> Result<Version, StorageError> {
         match self.begin("storage.put", key).await? {
-            Fault::ApplyThenFail => {
+            Course::Unanswered => {
                 // Even a conflict is not told.
                 let _untold = self.inner.put(key, bytes, precondition).await;
                 Err(unavailable(key))
             }
-            Fault::FailThenApply(pause) => {
+            Course::Late(pause) => {
                 let (inner, name) = (Arc::clone(&self.inner), key.to_owned());
                 later(pause, async move {
                     let _untold = inner.put(&name, bytes, precondition).await;
                 });
                 Err(unavailable(key))
             }
-            _ => self.inner.put(key, bytes, precondition).await,
+            Course::Answered => self.inner.put(key, bytes, precondition).await,
         }
     }
 
     async fn put_file(&self, key: &Key, file: File, content_type: &str) -> Result<u64, StorageError> {
         match self.begin("storage.put_file", key).await? {
-            Fault::ApplyThenFail | Fault::FailThenApply(_) => {
+            Course::Unanswered | Course::Late(_) => {
                 let _untold = self.inner.put_file(key, file, content_type).await;
                 Err(unavailable(key))
             }
-            _ => self.inner.put_file(key, file, content_type).await,
+            Course::Answered => self.inner.put_file(key, file, content_type).await,
         }
     }
 
@@ -120,18 +132,18 @@ impl Storage for FaultyStorage {
 
     async fn delete(&self, key: &Key) -> Result<(), StorageError> {
         match self.begin("storage.delete", key).await? {
-            Fault::ApplyThenFail => {
+            Course::Unanswered => {
                 let _untold = self.inner.delete(key).await;
                 Err(unavailable(key))
             }
-            Fault::FailThenApply(pause) => {
+            Course::Late(pause) => {
                 let (inner, name) = (Arc::clone(&self.inner), key.to_owned());
                 later(pause, async move {
                     let _untold = inner.delete(&name).await;
                 });
                 Err(unavailable(key))
             }
-            _ => self.inner.delete(key).await,
+            Course::Answered => self.inner.delete(key).await,
         }
     }
 

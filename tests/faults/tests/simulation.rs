@@ -2,7 +2,14 @@
 //!
 //! `LEGWORK_SEEDS` says how many seeds are lived, `LEGWORK_SEED` replays one.
 
-#![expect(clippy::disallowed_methods, reason = "the environment says which seeds are lived")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "the environment says which seeds are lived, and what they came to is told"
+)]
 
 use legwork_faults::sim::{Life, Plant, live};
 

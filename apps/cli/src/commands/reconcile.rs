@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context as _;
 use legwork_engine::{PassReport, Reconciler};
 use legwork_wiring::{
-    config::{Config, Problem},
+    config::{Config, PortsLayer, Problem},
     names, platform, telemetry,
     values::{EnvFile, Values},
 };
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     env_file: Option<PathBuf>,
 }
 
-pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCode> {
     let file = args.env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
     let flags = [
         (names::PLATFORM, args.platform),
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(problem) => return Ok(report(&[Problem(problem)])),
     };
     let config = match Config::parse(&values) {
-        Ok(config) => config,
+        Ok(config) => Config { layer, ..config },
         Err(problems) => return Ok(report(&problems)),
     };
     if let Err(problem) = telemetry::start(&config.log_level) {

@@ -5,7 +5,7 @@ use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 use legwork_api::{ApiSettings, ApiToken, Reconciling};
 use legwork_engine::Reconciler;
 use legwork_wiring::{
-    config::{Config, Problem, ReconcilerSetting},
+    config::{Config, PortsLayer, Problem, ReconcilerSetting},
     names, platform, telemetry,
     values::{EnvFile, Values},
 };
@@ -73,7 +73,7 @@ pub(crate) struct Args {
 }
 
 /// Serves until told to stop.
-pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCode> {
     let file = args.env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
     let flags = [
         (names::PLATFORM, args.platform),
@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(problem) => return Ok(report(&[Problem(problem)])),
     };
     let config = match Config::parse(&values) {
-        Ok(config) => config,
+        Ok(config) => Config { layer, ..config },
         Err(problems) => return Ok(report(&problems)),
     };
     if let Err(problem) = telemetry::start(&config.log_level) {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use legwork_wiring::{
-    config::Config,
+    config::{Config, PortsLayer},
     telemetry,
     values::{EnvFile, Values},
 };
@@ -17,10 +17,10 @@ use legwork_wiring::{
 pub(crate) struct Args {}
 
 /// Runs the task that the environment names.
-pub(crate) async fn run(_args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(_args: Args, layer: PortsLayer) -> anyhow::Result<ExitCode> {
     let values = Values::read([], &EnvFile::Never).map_err(anyhow::Error::msg)?;
     let config = match Config::parse(&values) {
-        Ok(config) => config,
+        Ok(config) => Config { layer, ..config },
         Err(problems) => return Ok(super::serve::report(&problems)),
     };
     telemetry::start(&config.log_level).map_err(anyhow::Error::msg)?;

@@ -222,9 +222,9 @@ impl Reconciler {
                     let made = engine.deliver_due(&id).await.map(drop);
                     (id, made)
                 }
-                Delivery::Claimed { record, token } => {
+                Delivery::Claimed { record, token, moot } => {
                     let id = record.task_id.clone();
-                    (id, engine.deliver_claimed(*record, &token).await.map(drop))
+                    (id, engine.deliver_claimed(*record, &token, moot).await.map(drop))
                 }
             };
             if let Err(error) = made {

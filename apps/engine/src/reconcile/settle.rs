@@ -67,13 +67,8 @@ impl Reconciler {
         if record.status == Status::Pending {
             moot.push(record.starts.next_at);
         }
-        // What is left of them is seen again, and removed then.
-        let removed = self.engine.remove_entries(&settled, moot, Patience::Short).await;
-        if let Err(error) = removed {
-            tracing::debug!(task.id = %settled.task_id, error = %error, "entries are left to a later look");
-        }
         let settled = Box::new(settled);
-        treated.deliveries.push(Delivery::Claimed { record: settled.clone(), token });
+        treated.deliveries.push(Delivery::Claimed { record: settled.clone(), token, moot });
         Ok(Some(settled))
     }
 

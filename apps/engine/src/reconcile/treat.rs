@@ -50,8 +50,8 @@ pub(super) struct Treated {
 pub(super) enum Delivery {
     /// It has to be claimed first.
     Due(TaskId),
-    /// It was claimed by the swap that ended the attempt.
-    Claimed { record: Box<Record>, token: Token },
+    /// It was claimed by the swap that ended the attempt, which made entries at these times moot.
+    Claimed { record: Box<Record>, token: Token, moot: Vec<Timestamp> },
 }
 
 /// Whether a duty changed the record.

@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use legwork_core::{
     claude::verdict::Stopped,
-    id::TaskId,
+    id::{TaskId, Token},
     record::{Event, Outcome, Record, Status, Verdict},
+    time::Timestamp,
 };
 use legwork_ports::clock::IdSourceExt as _;
 use tokio::task::JoinSet;
@@ -98,7 +99,7 @@ pub async fn run_task(
         tracing::warn!(task.id = %job.task_id, "the attempt was taken over; nothing is written");
         return Ok(RunEnd::NotOurs);
     };
-    let Some((record, token)) = engine.end(&claimed, *outcome).await? else {
+    let Some((record, token, moot)) = engine.end(&claimed, *outcome).await? else {
         watchers.stop().await;
         return Ok(RunEnd::NotOurs);
     };
@@ -107,7 +108,7 @@ pub async fn run_task(
     let record = engine.deliver_first(record, token).await?;
     // The heartbeat stops before its marker is deleted: it would put it there again.
     watchers.stop().await;
-    engine.put_down_what_is_owed(&record, Patience::Long).await?;
+    engine.put_down_what_is_owed(&record, moot, Patience::Long).await?;
     Ok(RunEnd::Settled(status))
 }
 
@@ -148,12 +149,13 @@ impl Engine {
         Ok(())
     }
 
-    /// The one swap that ends an attempt and owes its callback; nothing where the claim was lost.
+    /// The one swap that ends an attempt and owes its callback; nothing where the claim was lost. The times
+    /// are those of entries that it makes moot.
     async fn end(
         &self,
         claimed: &ClaimedAttempt,
         outcome: Outcome,
-    ) -> Result<Option<(Record, legwork_core::id::Token)>, UpdateError> {
+    ) -> Result<Option<(Record, Token, Vec<Timestamp>)>, UpdateError> {
         let ports = self.ports();
         let token = ports.ids.token();
         let mut moot = Vec::new();
@@ -181,8 +183,7 @@ impl Engine {
             Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => return Ok(None),
             Err(error) => return Err(error),
         };
-        self.remove_entries(&record, moot, Patience::Long).await?;
-        Ok(Some((record, token)))
+        Ok(Some((record, token, moot)))
     }
 
     /// Before a cancelled tree is stopped, and before actions: the verdict stands, so that nobody kills this
@@ -201,6 +202,10 @@ impl Engine {
                 Patience::Long,
                 |record| record.is_claimed_by(&claimed.token) && record.verdict.is_some(),
                 |record| {
+                    if record.is_claimed_by(&claimed.token) && record.verdict.is_some() {
+                        // It stands since the run was stopped.
+                        return Ok(Step::Leave);
+                    }
                     Ok(Step::swap_after(
                         finish_by,
                         Event::Finishing {

@@ -8,7 +8,6 @@
 
 use std::{
     fs::File,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -23,25 +22,13 @@ use legwork_adapters_local::{
     key_file::FileKeys,
     memory::MemoryStorage,
 };
-use legwork_core::{
-    id::{Attempt, TaskId},
-    record::Usage,
-    redact::Redactor,
-    request::{Credential, PermissionMode, RequestLimits},
-    secret::Secret,
-    signature::SigningSecrets,
-};
-use legwork_engine::{Engine, LogSettings, Ports, Settings, WorkerPorts};
+use legwork_engine::{Engine, Ports, WorkerPorts};
+use legwork_faults::fakes::{self, BareGateway, BareWorkspace};
 use legwork_ports::{
-    agent::{Agent, AgentCommand, AgentError, AgentExit, AgentRun, ExitKind, FileReach},
+    agent::{Agent, AgentCommand, AgentError, AgentExit, AgentRun, ExitKind},
     callbacks::{CallbackAnswer, CallbackError, CallbackPost, Callbacks},
-    gateway::{Gateway, GatewayError, OpenGateway},
     jobs::{Execution, ExecutionStatus, Job, Jobs, JobsError, Slot, StartPolicy},
     storage::{Entry, Key, Object, Precondition, Storage, StorageError, Version},
-    workspace::{
-        CloneOrder, Cloned, Commit, CommitOrder, ConfigFile, Folders, FoundFiles, GitError, GitLimits,
-        GitProblem, Leak, Placed, PlacedFile, PushAnswer, Rebase, SigningAgent, Workspace, WorkspaceError,
-    },
 };
 
 /// A store that takes its time to write, and counts how many writes are under way at once.
@@ -225,147 +212,6 @@ impl AgentRun for LineRun {
     }
 }
 
-fn no_git() -> GitError {
-    GitError::new(GitProblem::Broken)
-}
-
-#[derive(Debug)]
-struct NoWorkspace;
-
-#[async_trait]
-impl Workspace for NoWorkspace {
-    async fn prepare(&self, _: &TaskId, _: Attempt) -> Result<Folders, WorkspaceError> {
-        let path = PathBuf::from("/nonexistent");
-        Ok(Folders {
-            root: path.clone(),
-            work: path.clone(),
-            home: path.clone(),
-            tmp: path.clone(),
-            config: path.clone(),
-            spool: path,
-            user: None,
-            runs_as_root: false,
-            reach: FileReach::default(),
-        })
-    }
-
-    async fn configure(&self, _: &Folders, _: Vec<ConfigFile>) -> Result<(), WorkspaceError> {
-        Ok(())
-    }
-
-    async fn directory(&self, folders: &Folders, _: Option<&str>) -> Result<PathBuf, WorkspaceError> {
-        Ok(folders.work.clone())
-    }
-
-    async fn clone_repository(&self, _: &Folders, _: &CloneOrder, _: &GitLimits) -> Result<Cloned, GitError> {
-        Err(no_git())
-    }
-
-    async fn place(&self, _: &Folders, files: Vec<PlacedFile>) -> Result<Placed, WorkspaceError> {
-        Ok(Placed { files, ..Placed::default() })
-    }
-
-    async fn put_back(&self, _: &Folders, _: &Placed) -> Result<Vec<String>, WorkspaceError> {
-        Ok(Vec::new())
-    }
-
-    async fn open_signing_agent(
-        &self,
-        _: &Folders,
-        _: &Secret<String>,
-    ) -> Result<Box<dyn SigningAgent>, GitError> {
-        Err(no_git())
-    }
-
-    async fn commit(
-        &self,
-        _: &Folders,
-        _: Option<&Cloned>,
-        _: Option<&CommitOrder>,
-        _: &GitLimits,
-    ) -> Result<Option<Commit>, GitError> {
-        Err(no_git())
-    }
-
-    async fn take_out(&self, _: &Folders, _: &Cloned, _: &str, _: &GitLimits) -> Result<(), GitError> {
-        Err(no_git())
-    }
-
-    async fn find_leak(
-        &self,
-        _: &Folders,
-        _: &[String],
-        _: &str,
-        _: &Arc<Redactor>,
-        _: &Placed,
-        _: &GitLimits,
-    ) -> Result<Option<Leak>, GitError> {
-        Err(no_git())
-    }
-
-    async fn push(
-        &self,
-        _: &Folders,
-        _: &Cloned,
-        _: &str,
-        _: &str,
-        _: &GitLimits,
-    ) -> Result<PushAnswer, GitError> {
-        Err(no_git())
-    }
-
-    async fn rebase(
-        &self,
-        _: &Folders,
-        _: &Cloned,
-        _: &Commit,
-        _: &str,
-        _: &GitLimits,
-    ) -> Result<Rebase, GitError> {
-        Err(no_git())
-    }
-
-    async fn find_files(&self, _: &Folders, _: &[String]) -> Result<FoundFiles, WorkspaceError> {
-        Ok(FoundFiles::default())
-    }
-
-    async fn open_file(&self, _: &Folders, path: &str) -> Result<File, WorkspaceError> {
-        let source = std::io::ErrorKind::NotFound.into();
-        Err(WorkspaceError::Machine { action: "opening".to_owned(), path: path.to_owned(), source })
-    }
-
-    async fn remove(&self, _: &TaskId, _: Attempt) -> Result<(), WorkspaceError> {
-        Ok(())
-    }
-
-    fn isolation(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-}
-
-#[derive(Debug)]
-struct NoGateway;
-
-#[async_trait]
-impl Gateway for NoGateway {
-    async fn open(&self, _: &Credential, _: Secret<String>) -> Result<Box<dyn OpenGateway>, GatewayError> {
-        Ok(Box::new(Self))
-    }
-}
-
-#[async_trait]
-impl OpenGateway for NoGateway {
-    fn url(&self) -> String {
-        "http://127.0.0.1:1".to_owned()
-    }
-
-    fn usage(&self) -> Usage {
-        Usage::default()
-    }
-
-    async fn close(&self) {}
-}
-
 /// Returns the service's use cases over this store and these jobs, and a folder that holds its keys.
 pub(crate) fn engine(storage: Arc<dyn Storage>, jobs: Arc<dyn Jobs>) -> (Engine, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
@@ -377,40 +223,13 @@ pub(crate) fn engine(storage: Arc<dyn Storage>, jobs: Arc<dyn Jobs>) -> (Engine,
         clock: Arc::new(SystemClock::new()),
         ids: Arc::new(SystemIds),
     };
-    let settings = Settings {
-        request_limits: RequestLimits {
-            max_timeout_minutes: 60,
-            allowed_tools: Vec::new(),
-            permission_mode: PermissionMode::AcceptEdits,
-            dangerously_skip_permissions: false,
-            callback_allow_private: true,
-        },
-        callback_secrets: Some(SigningSecrets::parse("secret").unwrap()),
-        missing: None,
-        max_open_tasks: 1000,
-        max_watchers: 1000,
-        max_concurrent: 1,
-        payload_retention: Duration::from_hours(24),
-        retention: None,
-        log: LogSettings {
-            flush_after: Duration::from_millis(100),
-            chunk_lines: 100,
-            max_log_bytes: u64::MAX,
-            max_line_bytes: 8 * 1024 * 1024,
-        },
-        idle_timeout: None,
-        result_grace: Duration::from_secs(30),
-        agent_program: "agent".to_owned(),
-        agent_path: "/bin".to_owned(),
-        service_secrets: Vec::new(),
-        keep_workspace: false,
-    };
+    let settings = fakes::settings();
     (Engine::new(ports, settings), folder)
 }
 
 /// Returns what a worker runs this agent with.
 pub(crate) fn worker(agent: LineAgent) -> WorkerPorts {
-    WorkerPorts { agent: Arc::new(agent), workspace: Arc::new(NoWorkspace), gateway: Arc::new(NoGateway) }
+    WorkerPorts { agent: Arc::new(agent), workspace: Arc::new(BareWorkspace), gateway: Arc::new(BareGateway) }
 }
 
 /// A request that is taken.

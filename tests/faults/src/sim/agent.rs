@@ -63,7 +63,7 @@ impl SimRun {
             text.push_str("{\"type\":\"system\",\"subtype\":\"init\"}\n");
         }
         for number in self.next_line..end {
-            text.push_str(&format!("{{\"type\":\"noise\",\"n\":{number}}}\n"));
+            text.extend(["{\"type\":\"noise\",\"n\":", &number.to_string(), "}\n"]);
         }
         self.next_line = end;
         if end == self.plan.lines && self.plan.succeeds {

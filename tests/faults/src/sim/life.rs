@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use legwork_adapters_local::memory::MemoryStorage;
-use legwork_core::{id::TaskId, layout, request::Route, time::Timestamp};
+use legwork_core::{id::TaskId, layout, record::Record, request::Route, time::Timestamp};
 use legwork_engine::Reconciler;
 use legwork_ports::{clock::Clock, storage::Storage as _};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -249,11 +249,28 @@ async fn settle_all(world: &Arc<World>) -> bool {
 async fn all_ended(world: &World) -> bool {
     for index in 0..world.plan.tasks.len() {
         let id = format!("t{index}");
-        let record = world.record(&id).await;
-        if record.as_ref().is_some_and(|record| !record.is_terminal()) {
+        let is_accepted = world.seen().accepted.contains(&id);
+        let has_ended = match world.record(&id).await {
+            Some(record) => record.is_terminal() || (!is_accepted && is_unheard_of(world, &record).await),
+            None => !is_accepted,
+        };
+        if !has_ended {
             return false;
         }
-        if record.is_none() && world.seen().accepted.contains(&id) {
+    }
+    true
+}
+
+/// A record whose submitter died before anything else: nobody was answered, nothing is listed, and the same
+/// request resumes it.
+async fn is_unheard_of(world: &World, record: &Record) -> bool {
+    let keys = [
+        layout::payload(&record.task_id),
+        layout::active(&record.task_id, record.attempt),
+        layout::index(record.created_at, &record.task_id),
+    ];
+    for key in keys {
+        if world.store.get(&key).await.is_ok() {
             return false;
         }
     }

@@ -5,14 +5,11 @@ use std::fmt;
 
 use legwork_core::{
     layout,
-    record::{CallbackState, ErrorCode, Record, Status},
+    record::{CallbackState, ErrorCode, LogFacts, Record, Status},
 };
 use legwork_ports::storage::Storage as _;
 
-use super::{
-    plan::Platform,
-    world::{End, World},
-};
+use super::world::{End, World};
 
 /// Promises that a life has broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +40,9 @@ impl Broken {
         for index in 0..world.plan.tasks.len() {
             let record = world.record(&format!("t{index}")).await;
             let json = record.map(|record| String::from_utf8_lossy(&record.to_json()).into_owned());
-            story.push_str(&format!("t{index}: {json:?}\n"));
+            story.extend([format!("t{index}: {json:?}\n")]);
         }
-        story.push_str(&format!("left: {:?}\n", left_over(world).await));
+        story.extend([format!("left: {:?}\n", left_over(world).await)]);
         Self { seed, promises, story }
     }
 }
@@ -100,9 +97,8 @@ fn check_told(world: &World, record: &Record, broken: &mut Vec<String>) {
     let told = world.seen().told.get(&id).cloned();
     match record.callback.state {
         CallbackState::None if record.callback_target.is_some() => {
-            broken.push(format!("{id} owes no callback"))
+            broken.push(format!("{id} owes no callback"));
         }
-        CallbackState::None => {}
         CallbackState::Pending | CallbackState::Superseded => {
             broken.push(format!("{id}'s callback is {:?} at the end", record.callback.state));
         }
@@ -110,7 +106,7 @@ fn check_told(world: &World, record: &Record, broken: &mut Vec<String>) {
             broken.push(format!("{id} counts as delivered, and nobody took it"));
         }
         CallbackState::Failed if told.is_none() => broken.push(format!("{id} was never told")),
-        CallbackState::Delivered | CallbackState::Failed => {}
+        CallbackState::None | CallbackState::Delivered | CallbackState::Failed => {}
     }
 }
 
@@ -123,14 +119,12 @@ fn check_workers(world: &World, broken: &mut Vec<String>) {
     }
 }
 
-/// A worker that nothing happened to is not lost.
+/// A worker that nothing happened to ends its attempt itself.
 fn check_loss(world: &World, end: &End, broken: &mut Vec<String>) {
-    if end.record.error_code != Some(ErrorCode::WorkerLost) {
-        return;
-    }
-    let name = end.record.execution_name.clone().unwrap_or_default();
-    let is_well = world.worker(&name).is_some_and(|worker| !worker.gate.was_disturbed());
-    if is_well {
+    let Some(name) = &end.record.execution_name else { return };
+    // Who ends an attempt for somebody else knows nothing of its lines.
+    let by_others = end.record.log == LogFacts::default() && end.record.last_chunk.is_none();
+    if by_others && world.worker(name).is_some_and(|worker| !worker.gate.was_disturbed()) {
         broken.push(format!("{}.{}: a healthy worker was taken for lost", end.id, end.attempt));
     }
 }
@@ -177,8 +171,7 @@ fn check_cancels(world: &World, ends: &[End], broken: &mut Vec<String>) {
     for (id, attempt, answer) in cancelled {
         let Some(end) = ends.iter().find(|end| end.id == id && end.attempt == attempt) else { continue };
         // Past its deadline a task has timed out, whatever else was wished.
-        let timed_out = end.record.error_code == Some(ErrorCode::Timeout)
-            && matches!(world.plan.platform, Platform::Cloud { .. } | Platform::Machine);
+        let timed_out = end.record.error_code == Some(ErrorCode::Timeout);
         if end.record.status != Status::Cancelled && !timed_out {
             broken.push(format!("{id}.{attempt}: answered {answer:?}, and ended as {:?}", end.record.status));
         }

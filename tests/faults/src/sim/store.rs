@@ -197,9 +197,10 @@ impl Storage for GatedStore {
     }
 
     async fn changed(&self, prefix: &str, at_most: Duration) {
-        match self.world.tells_of_changes() {
-            true => self.inner.changed(prefix, at_most).await,
-            false => self.clock.sleep(at_most).await,
+        if self.world.tells_of_changes() {
+            self.inner.changed(prefix, at_most).await;
+        } else {
+            self.clock.sleep(at_most).await;
         }
         self.gate.open().await;
     }

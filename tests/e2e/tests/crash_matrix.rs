@@ -1,0 +1,535 @@
+//! kill -9 at every step: the task still ends once, its receiver is told, and nothing is left.
+//!
+//! `STEPS` is the table; `docs/crash-matrix.md` is made of it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "helpers of tests fail the test, and real processes take real time"
+)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, stream};
+use legwork_e2e::{
+    Service, ServiceBuilder,
+    crash::{crash_file, steps_file},
+    modes, processes_mentioning, reachable,
+};
+use legwork_simulators::receiver::{Behaviour, Receiver};
+use serde_json::{Value, json};
+
+/// How long a task may take until its receiver was told: a callback attempt without an outcome counts as
+/// failed after a minute, and a submission that broke off after five.
+const PATIENCE: Duration = Duration::from_secs(220);
+const ID: &str = "crash-1";
+const BLOCKER: &str = "blocker";
+
+/// What happens to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It completes, uploads a file, and its receiver takes the second callback attempt.
+    Completed,
+    /// It is cancelled while it runs, and uploads a file all the same.
+    Cancelled,
+    /// It is cancelled while it waits.
+    CancelledWaiting,
+    /// It fails, and is retried once its receiver was told.
+    Retried,
+    /// Its worker is killed.
+    Lost,
+}
+
+/// A service that is started again whenever it has died.
+struct Tough {
+    builder: ServiceBuilder,
+    service: Service,
+}
+
+impl Tough {
+    fn start(data: &Path) -> Self {
+        let agent = reachable(Path::new(env!("CARGO_BIN_EXE_fake-agent")));
+        let builder = ServiceBuilder::new(env!("CARGO_BIN_EXE_legwork-under-test"), agent.as_str())
+            .data(data)
+            .env("LOG_LEVEL", "debug")
+            .env("MAX_CONCURRENT_TASKS", "1");
+        Self { service: builder.clone().start(), builder }
+    }
+
+    fn revive(&mut self) {
+        if !self.service.is_running() {
+            self.service = self.builder.clone().start();
+        }
+    }
+
+    /// Asks until there is an answer, whoever dies meanwhile.
+    async fn ask(&mut self, method: reqwest::Method, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let began = Instant::now();
+        loop {
+            self.revive();
+            let request = self.service.request(method.clone(), path);
+            let request = match body {
+                Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+                None => request,
+            };
+            if let Ok(response) = request.send().await {
+                let status = response.status().as_u16();
+                if let Ok(bytes) = response.bytes().await {
+                    return (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null));
+                }
+            }
+            assert!(began.elapsed() < PATIENCE, "no answer to {path}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Runs a task that leaves no room for another one.
+    async fn take_the_slot(&mut self) -> Result<(), String> {
+        let body = json!({
+            "taskId": BLOCKER,
+            "prompt": modes(&["sh command=\"sleep 600\""]),
+            "anthropicApiKey": "sk-ant-e2e-0123456789abcdef",
+            "callbackUrl": Value::Null,
+        });
+        self.ask(reqwest::Method::POST, "/run-async", Some(&body)).await;
+        self.wait_until_of(BLOCKER, |record| record["status"] == "running").await.map(drop)
+    }
+
+    async fn leave_the_slot(&mut self) -> Result<(), String> {
+        self.ask(reqwest::Method::POST, &format!("/cancel/{BLOCKER}"), None).await;
+        self.wait_until_of(BLOCKER, |record| record["status"] == "cancelled").await.map(drop)
+    }
+
+    async fn wait_until(&mut self, condition: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        self.wait_until_of(ID, condition).await
+    }
+
+    async fn wait_until_of(&mut self, id: &str, condition: impl Fn(&Value) -> bool) -> Result<Value, String> {
+        let began = Instant::now();
+        loop {
+            let record = self.ask(reqwest::Method::GET, &format!("/tasks/{id}"), None).await.1;
+            if condition(&record) {
+                return Ok(record);
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(format!(
+                    "waited too long: {record:#}\n{}\n{}",
+                    self.service.log(),
+                    self.service.worker_logs()
+                ));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+fn request(life: Life, receiver: &Receiver) -> Value {
+    let agent = match life {
+        Life::Completed => modes(&["write path=out.txt text=\"kept\"", "ok"]),
+        Life::Cancelled => modes(&["write path=out.txt text=\"kept\"", "sh command=\"sleep 600\""]),
+        Life::Lost | Life::CancelledWaiting => modes(&["sh command=\"sleep 600\""]),
+        Life::Retried => modes(&["sh command=\"exit 3\"", "exit code=3"]),
+    };
+    let uploads = matches!(life, Life::Completed | Life::Cancelled);
+    let actions = json!({"uploadFiles": {"globPatterns": ["out.txt"]}, "when": "always"});
+    json!({
+        "taskId": ID,
+        "prompt": agent,
+        "anthropicApiKey": "sk-ant-e2e-0123456789abcdef",
+        "callbackUrl": receiver.url(),
+        "postExecutionActions": if uploads { actions } else { Value::Null },
+    })
+}
+
+/// Lives a life, whatever dies in it, and tells which promise was broken.
+async fn live(life: Life, data: &Path) -> Result<(), String> {
+    let answers = match life {
+        Life::Completed => vec![Behaviour::Status(500), Behaviour::Ok],
+        Life::Cancelled | Life::CancelledWaiting | Life::Retried | Life::Lost => vec![Behaviour::Ok],
+    };
+    let receiver = Receiver::start(Behaviour::Script(answers)).await;
+    let mut tough = Tough::start(data);
+    if life == Life::CancelledWaiting {
+        tough.take_the_slot().await?;
+    }
+    let mut body = request(life, &receiver);
+    if body["postExecutionActions"].is_null() {
+        body.as_object_mut().unwrap().remove("postExecutionActions");
+    }
+    let (status, answer) = tough.ask(reqwest::Method::POST, "/run-async", Some(&body)).await;
+    if status != 202 {
+        return Err(format!("not accepted: {status} {answer}"));
+    }
+    let told = |record: &Value| {
+        matches!(record["status"].as_str(), Some("completed" | "failed" | "cancelled"))
+            && record["callback"]["state"] == "delivered"
+    };
+    let running = |record: &Value| record["status"] == "running" || told(record);
+    match life {
+        Life::Completed => {}
+        Life::Cancelled => {
+            tough.wait_until(running).await?;
+            tough.ask(reqwest::Method::POST, &format!("/cancel/{ID}"), None).await;
+        }
+        Life::CancelledWaiting => {
+            tough.ask(reqwest::Method::POST, &format!("/cancel/{ID}"), None).await;
+        }
+        Life::Retried => {
+            tough.wait_until(told).await?;
+            tough.ask(reqwest::Method::POST, &format!("/tasks/{ID}/retry"), None).await;
+            tough.wait_until(|record| record["attempt"] == 2).await?;
+        }
+        Life::Lost => {
+            let record = tough.wait_until(running).await?;
+            kill_worker(data, record["executionName"].as_str().unwrap_or_default());
+        }
+    }
+    let record = tough.wait_until(told).await?;
+    if life == Life::CancelledWaiting {
+        tough.leave_the_slot().await?;
+    }
+    check(life, &record, &receiver, &mut tough).await
+}
+
+/// Kills the worker that an execution's lock names.
+fn kill_worker(data: &Path, execution: &str) {
+    let lock = fs::read(data.join(format!("executions/{execution}.lock"))).unwrap_or_default();
+    let description: Value = serde_json::from_slice(&lock).unwrap_or(Value::Null);
+    let pid = description["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
+    }
+}
+
+/// Checks the promises over what is left of a life.
+async fn check(life: Life, record: &Value, receiver: &Receiver, tough: &mut Tough) -> Result<(), String> {
+    let mut broken = Vec::new();
+    let status = record["status"].as_str().unwrap_or_default();
+    let expected: &[&str] = match life {
+        Life::Completed => &["completed", "failed"],
+        Life::Cancelled => &["cancelled", "failed"],
+        Life::CancelledWaiting => &["cancelled"],
+        Life::Retried | Life::Lost => &["failed"],
+    };
+    if !expected.contains(&status) {
+        broken.push(format!("it ended as {status}"));
+    }
+    if status == "failed" && !matches!(life, Life::Retried) && record["errorCode"] != "worker_lost" {
+        broken.push(format!("it failed for another reason than its worker's loss: {}", record["error"]));
+    }
+    let attempt = record["attempt"].as_u64().unwrap_or_default();
+    let name = format!("{ID}.{attempt}");
+    let told = receiver.received();
+    let of_this: Vec<_> = told.iter().filter(|post| post.header("webhook-id") == Some(&name)).collect();
+    let bodies: BTreeSet<_> = of_this.iter().map(|post| post.body.clone()).collect();
+    if of_this.is_empty() || bodies.len() != 1 {
+        broken.push(format!("told {} times, with {} bodies", of_this.len(), bodies.len()));
+    }
+    if status == "completed" {
+        let log = tough.service.log_lines(ID).await;
+        if !log.iter().any(|line| line.contains("\"type\":\"result\"")) {
+            broken.push(format!("the last lines are missing: {log:?}"));
+        }
+    }
+    broken.extend(left_over(status, tough).await);
+    if broken.is_empty() { Ok(()) } else { Err(format!("{broken:?}\n{record:#}\n{}", tough.service.log())) }
+}
+
+/// Names what should be gone, once it has had the time to go.
+async fn left_over(status: &str, tough: &mut Tough) -> Vec<String> {
+    let data = tough.service.data.clone();
+    let began = Instant::now();
+    loop {
+        tough.revive();
+        let mut left = Vec::new();
+        let objects = data.join("objects");
+        left.extend(names(&objects.join("active")).into_iter().map(|name| format!("active/{name}")));
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let overdue = |name: &String| {
+            name.split('-').next().and_then(|ms| ms.parse::<u128>().ok()).is_some_and(|ms| ms <= now)
+        };
+        left.extend(
+            names(&objects.join("due")).into_iter().filter(overdue).map(|name| format!("due/{name}")),
+        );
+        if status == "completed" && objects.join(format!("sessions/{ID}/encrypted-payload.bin")).exists() {
+            left.push("the payload".to_owned());
+        }
+        left.extend(workspaces(&data));
+        if left.is_empty() || began.elapsed() > Duration::from_secs(100) {
+            return left;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Workspaces of the service on this data folder, and processes in them.
+fn workspaces(data: &Path) -> Vec<String> {
+    let base = legwork_wiring::platform::workspaces_dir(data);
+    let mut found = names(&base);
+    if let Some(base) = base.to_str() {
+        found.extend(processes_mentioning(base).into_iter().filter(|line| !line.contains(" serve ")));
+    }
+    found
+}
+
+/// Who, what, and which of its kind.
+type Row = (&'static str, &'static str, u32);
+
+/// The steps of each life, in the order in which a process takes them. Those that another life has begun with are not repeated.
+const STEPS: &[(Life, &[Row])] = &[
+    (
+        Life::Completed,
+        &[
+            ("serve", "keys.wrap", 1),
+            ("serve", "storage.put record", 1),
+            ("serve", "storage.put due", 1),
+            ("serve", "storage.put payload", 1),
+            ("serve", "storage.put active", 1),
+            ("serve", "storage.put index", 1),
+            ("serve", "storage.put due", 2),
+            ("serve", "storage.put record", 2),
+            ("serve", "storage.delete due", 1),
+            ("serve", "jobs.start", 1),
+            ("worker", "keys.unwrap", 1),
+            ("worker", "storage.put due", 1),
+            ("worker", "storage.put record", 1),
+            ("worker", "storage.delete due", 1),
+            ("worker", "storage.put active", 1),
+            ("worker", "storage.put chunk", 1),
+            ("worker", "storage.put due", 2),
+            ("worker", "storage.put record", 2),
+            ("worker", "storage.put_file upload", 1),
+            ("worker", "storage.put due", 3),
+            ("worker", "storage.put record", 3),
+            ("worker", "callbacks.post", 1),
+            ("worker", "storage.put due", 4),
+            ("worker", "storage.put record", 4),
+            ("worker", "storage.delete due", 2),
+            ("worker", "storage.put due", 5),
+            ("worker", "storage.put record", 5),
+            ("worker", "storage.delete due", 3),
+            ("worker", "callbacks.post", 2),
+            ("worker", "storage.put record", 6),
+            ("worker", "storage.put due", 6),
+            ("worker", "storage.put record", 7),
+            ("worker", "storage.delete payload", 1),
+            ("worker", "storage.delete due", 4),
+            ("worker", "storage.delete due", 5),
+            ("worker", "storage.delete due", 6),
+            ("worker", "storage.delete active", 1),
+        ],
+    ),
+    (
+        Life::Cancelled,
+        &[
+            ("serve", "storage.put due", 3),
+            ("serve", "storage.put record", 3),
+            ("worker", "storage.put due", 2),
+            ("worker", "storage.put record", 2),
+            ("worker", "storage.put chunk", 1),
+            ("worker", "storage.put_file upload", 1),
+            ("worker", "storage.put due", 3),
+            ("worker", "storage.put record", 3),
+            ("worker", "callbacks.post", 1),
+            ("worker", "storage.put record", 4),
+            ("worker", "storage.put due", 4),
+            ("worker", "storage.delete due", 2),
+            ("worker", "storage.delete active", 1),
+        ],
+    ),
+    (
+        Life::CancelledWaiting,
+        &[
+            ("serve", "storage.put due", 4),
+            ("serve", "storage.put record", 4),
+            ("serve", "callbacks.post", 1),
+            ("serve", "storage.put record", 5),
+            ("serve", "storage.put due", 5),
+            ("serve", "storage.delete due", 2),
+            ("serve", "storage.delete active", 1),
+        ],
+    ),
+    (
+        Life::Retried,
+        &[
+            ("serve", "storage.put active", 2),
+            ("serve", "storage.put index", 2),
+            ("serve", "storage.put due", 3),
+            ("serve", "storage.put record", 3),
+            ("serve", "storage.delete due", 2),
+            ("serve", "storage.put due", 4),
+            ("serve", "storage.put record", 4),
+            ("serve", "jobs.start", 2),
+        ],
+    ),
+    (
+        Life::Lost,
+        &[
+            ("serve", "storage.put due", 3),
+            ("serve", "storage.put record", 3),
+            ("serve", "callbacks.post", 1),
+            ("serve", "storage.put record", 4),
+            ("serve", "storage.put due", 4),
+            ("serve", "storage.delete due", 2),
+            ("serve", "storage.delete active", 1),
+        ],
+    ),
+];
+
+/// How many rows are lived at once: nearly all of them wait.
+const AT_ONCE: usize = 24;
+
+/// Steps that change what others see are died on both sides of; before any other step is after the
+/// one before it.
+fn sides(step: &str) -> &'static [&'static str] {
+    let decides = ["storage.put record", "callbacks.post", "jobs.start"].contains(&step);
+    if decides { &["before", "after"] } else { &["before"] }
+}
+
+fn rows(life: Life, role: &str) -> Vec<String> {
+    let steps = STEPS.iter().filter(|(lived, _)| *lived == life).flat_map(|(_, steps)| steps.iter());
+    let of_role = steps.filter(|(who, ..)| *who == role);
+    of_role
+        .flat_map(|(who, step, number)| {
+            sides(step).iter().map(move |side| {
+                // A step on nothing has an empty second word.
+                let step = if step.starts_with("storage") { (*step).to_owned() } else { format!("{step} ") };
+                format!("{who} {step} {number} {side}")
+            })
+        })
+        .collect()
+}
+
+/// Lives a life with one death in it.
+async fn live_and_die(life: Life, row: &str) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::write(crash_file(&data), row).unwrap();
+    let lived = live(life, &data).await;
+    if crash_file(&data).exists() {
+        return Err(format!("nobody came to this step: {lived:?}"));
+    }
+    lived
+}
+
+async fn survive_all(life: Life, role: &str) {
+    let rows = rows(life, role);
+    assert!(!rows.is_empty());
+    let living = rows.into_iter().map(|row| async move {
+        let lived = live_and_die(life, &row).await;
+        lived.err().map(|broken| format!("{life:?}, {row}: {broken}"))
+    });
+    let broken: Vec<String> = stream::iter(living.collect::<Vec<_>>())
+        .buffer_unordered(AT_ONCE)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+
+    assert!(broken.is_empty(), "{} rows:\n{}", broken.len(), broken.join("\n\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_die_at_any_step_of_a_submission() {
+    survive_all(Life::Completed, "serve").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_may_die_at_any_step_of_a_run() {
+    survive_all(Life::Completed, "worker").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anybody_may_die_at_any_step_of_a_cancel() {
+    survive_all(Life::Cancelled, "serve").await;
+    survive_all(Life::Cancelled, "worker").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_die_at_any_step_of_a_cancel_of_a_waiting_task() {
+    survive_all(Life::CancelledWaiting, "serve").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_die_at_any_step_of_a_retry() {
+    survive_all(Life::Retried, "serve").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconciler_may_die_at_any_step_of_ending_a_lost_workers_task() {
+    survive_all(Life::Lost, "serve").await;
+}
+
+/// The steps that were taken in each life are those of the table: a new one needs a row.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_of_a_life_has_a_row() {
+    let known: BTreeSet<String> = STEPS
+        .iter()
+        .flat_map(|(_, steps)| steps.iter())
+        .map(|(who, step, _)| format!("{who} {step}"))
+        .collect();
+    for life in [Life::Completed, Life::Cancelled, Life::CancelledWaiting, Life::Retried, Life::Lost] {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        fs::write(steps_file(&data), "").unwrap();
+
+        live(life, &data).await.unwrap();
+
+        let taken = fs::read_to_string(steps_file(&data)).unwrap();
+        let kinds: BTreeSet<String> = taken
+            .lines()
+            .filter_map(|line| line.rsplit_once(' '))
+            .map(|(step, _)| step.trim_end().to_owned())
+            .collect();
+        let unknown: Vec<_> = kinds.difference(&known).collect();
+        assert!(unknown.is_empty() && kinds.len() > 8, "{life:?}: {unknown:?} in\n{taken}");
+    }
+}
+
+#[test]
+fn the_table_of_the_documentation_is_this_one() {
+    let mut text = String::from(
+        "# Where processes were killed\n\n\
+         Made of the table in `tests/e2e/tests/crash_matrix.rs`, whose tests kill the real processes with `kill -9` at\n\
+         each of these steps and leave the rest alone. Each time the task ended once, its receiver was told under one\n\
+         `webhook-id`, and no payload, marker, process or workspace was left.\n\n\
+         | what happens to the task | who dies | at which step |\n|---|---|---|\n",
+    );
+    for (life, steps) in STEPS {
+        for (who, step, number) in *steps {
+            let sides = sides(step).join(" and ");
+            text.extend([format!("| {} | `{who}` | {sides} `{step}` no. {number} |\n", told(*life))]);
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/crash-matrix.md");
+    if std::env::var_os("LEGWORK_UPDATE_DOCS").is_some() {
+        fs::write(path, &text).unwrap();
+    }
+
+    let stands = fs::read_to_string(path).unwrap_or_default();
+
+    assert!(
+        stands == text,
+        "docs/crash-matrix.md is older than the table; set LEGWORK_UPDATE_DOCS=1 to write it"
+    );
+}
+
+fn told(life: Life) -> &'static str {
+    match life {
+        Life::Completed => "it completes, uploads, and is told at the second attempt",
+        Life::Cancelled => "it is cancelled while it runs, and uploads all the same",
+        Life::CancelledWaiting => "it is cancelled while it waits",
+        Life::Retried => "it fails and is retried",
+        Life::Lost => "its worker was killed",
+    }
+}
