@@ -20,9 +20,11 @@ pub struct FileReach {
     pub readable: Vec<PathBuf>,
     /// Files and folders that are closed, with everything below them.
     pub hidden: Vec<PathBuf>,
-    /// Files that lie over others for a user other than the worker's: where, and which. A machine that
-    /// cannot do it leaves it.
+    /// Files and folders that lie over others for a user other than the worker's: where, and which. A
+    /// machine that cannot do it leaves it.
     pub covered: Vec<(PathBuf, PathBuf)>,
+    /// Folders that stay in their places below what is covered. The program's own folder does, too.
+    pub kept: Vec<PathBuf>,
 }
 
 /// What becomes of a command's stderr.
@@ -50,7 +52,9 @@ pub struct AgentCommand {
     pub directory: PathBuf,
     /// A folder outside `directory`, closed to the agent, for the files that its output goes through.
     pub spool: PathBuf,
-    /// The unprivileged user and group it runs as; nothing: the worker's own.
+    /// The unprivileged user and group it runs as; nothing: the worker's own. What a command of another
+    /// user shares with its descendants by memory is nobody else's and goes with them, where the machine
+    /// can do that.
     pub user: Option<u32>,
     /// What it may reach of this machine's files.
     pub reach: FileReach,

@@ -40,6 +40,9 @@ use super::{
 /// How many files the command may have open, as far as this machine allows: what tools built on
 /// watchers ask for.
 const OPEN_FILES: u64 = 65_536;
+/// How many processes and threads a user of its own may have at once: far more than any build needs,
+/// and too few to leave this machine without any.
+const PROCESSES: u64 = 4_096;
 
 /// The exit code of a trampoline that did not become the command, as shells have it.
 const NOT_STARTED: u8 = 126;
@@ -164,10 +167,14 @@ fn confine(spec: &Spec, programs: &[PathBuf]) -> io::Result<()> {
     let current = Some(maximum.map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES)));
     setrlimit(Resource::Nofile, Rlimit { current, maximum })?;
     if spec.user.is_some() {
-        // Before Landlock, which allows no mounts. What cannot be covered is not.
-        mounts::cover(&spec.files.covered).ok();
+        // They are counted by user, whoever has started them: no limit for the worker's own.
+        let Rlimit { current, maximum } = getrlimit(Resource::Nproc);
+        let lower = |limit: Option<u64>| Some(limit.map_or(PROCESSES, |limit| limit.min(PROCESSES)));
+        setrlimit(Resource::Nproc, Rlimit { current: lower(current), maximum: lower(maximum) })?;
     }
-    landlock::restrict(&spec.files, programs, spec.user)
+    // Before Landlock, which allows no mounts.
+    let has_own_memory = spec.user.is_some() && mounts::separate(&spec.files, programs)?;
+    landlock::restrict(&spec.files, programs, spec.user, has_own_memory)
 }
 
 /// Changes to the user and to the group of the same number, and leaves all other groups.

@@ -5,7 +5,8 @@
 //!
 //! Landlock does not know every call. What lies at a hidden path can still be told by its metadata
 //! and, by its owner, be given another mode; sockets that are files can be connected to; files that
-//! have a second name elsewhere, by a hard link or another mount, are open there.
+//! have a second name elsewhere, by a hard link or another mount, are open there. Commands of the
+//! worker's own user share memory with everything of that user.
 //!
 //! What must not be here: which paths of a task are open.
 
@@ -46,7 +47,7 @@ const OPEN_DEVICES: [&str; 8] = [
     "/dev/ptmx",
     "/dev/pts",
 ];
-/// Where programs share memory.
+/// Where programs share memory: it stays when they end, for whoever has the same user then.
 const SHARED_MEMORY: &str = "/dev/shm";
 const PROCESSES: &str = "/proc";
 
@@ -82,8 +83,13 @@ pub fn landlock_abi() -> Option<u32> {
 /// at all, or where the kernel has no Landlock.
 ///
 /// To be called by the worker's user, who can get to every folder, with no new privileges ahead;
-/// `user` is who the thread changes to.
-pub(super) fn restrict(files: &Files, programs: &[PathBuf], user: Option<u32>) -> io::Result<()> {
+/// `user` is who the thread changes to, and `has_own_memory` whether what it shares ends with it.
+pub(super) fn restrict(
+    files: &Files,
+    programs: &[PathBuf],
+    user: Option<u32>,
+    has_own_memory: bool,
+) -> io::Result<()> {
     if *files == Files::default() || landlock_abi().is_none() {
         return Ok(());
     }
@@ -91,6 +97,9 @@ pub(super) fn restrict(files: &Files, programs: &[PathBuf], user: Option<u32>) -
     let mut domain = Domain::new().map_err(io::Error::other)?;
     let will_be_root = user.is_none() && geteuid().is_root();
     open_machine(&mut domain, &hidden, programs, will_be_root);
+    if has_own_memory || user.is_none() {
+        open_unhidden(&mut domain, &hidden, SHARED_MEMORY, writing());
+    }
     for path in &files.readable {
         let top = match fs::canonicalize(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -119,22 +128,24 @@ fn open_machine(domain: &mut Domain, hidden: &[PathBuf], programs: &[PathBuf], w
         domain.open_but(&folder, &closed);
     }
 
-    let mut open = |path: &str, access: BitFlags<AccessFs>| {
-        let Ok(place) = fs::canonicalize(path) else { return };
-        if hidden.iter().all(|hidden| !hidden.starts_with(&place) && !place.starts_with(hidden)) {
-            // A device that this machine lacks, or that this user may not look at, stays closed.
-            domain.open(&place, access).ok();
-        }
-    };
+    let mut open = |path: &str, access: BitFlags<AccessFs>| open_unhidden(domain, hidden, path, access);
     for device in OPEN_DEVICES {
         open(device, make_bitflags!(AccessFs::{ReadFile | ReadDir | WriteFile | Truncate | IoctlDev}));
     }
-    open(SHARED_MEMORY, writing());
     open(DEVICES, AccessFs::ReadDir.into());
     if !will_be_root {
         // What a process may change of itself is there. So is what the superuser may change of the
         // whole machine: among other things, which program the kernel starts when one crashes.
         open(PROCESSES, make_bitflags!(AccessFs::{WriteFile | Truncate}));
+    }
+}
+
+/// Opens a place with all that is below it, unless something of that is hidden.
+fn open_unhidden(domain: &mut Domain, hidden: &[PathBuf], path: &str, access: BitFlags<AccessFs>) {
+    let Ok(place) = fs::canonicalize(path) else { return };
+    if hidden.iter().all(|hidden| !hidden.starts_with(&place) && !place.starts_with(hidden)) {
+        // A device that this machine lacks, or that this user may not look at, stays closed.
+        domain.open(&place, access).ok();
     }
 }
 

@@ -151,6 +151,7 @@ fn order(command: AgentCommand, spool: &Spool) -> io::Result<Zeroizing<Vec<u8>>>
             readable: texts(&command.reach.readable)?,
             hidden: texts(&command.reach.hidden)?,
             covered: pairs(&command.reach.covered)?,
+            kept: texts(&command.reach.kept)?,
         },
     })))
 }

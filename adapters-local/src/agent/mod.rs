@@ -9,7 +9,8 @@
 //! The command writes into a file that the worker reads along: over a pipe, the agent's CLI was
 //! seen to lose its last lines and to report success all the same.
 //!
-//! The trampoline closes to the command what it is not to reach of this machine's files.
+//! The trampoline closes to the command what it is not to reach of this machine's files. A command with
+//! a user of its own gets mounts and shared memory of its own as well.
 //!
 //! Guard and trampoline are this program again, called by a hidden subcommand. Whoever builds a
 //! program on [`GuardedAgent`] has to call [`guard::main`] and [`exec::main`] for them before it

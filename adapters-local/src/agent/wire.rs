@@ -61,6 +61,7 @@ pub(super) struct Files {
     pub(super) readable: Vec<String>,
     pub(super) hidden: Vec<String>,
     pub(super) covered: Vec<(String, String)>,
+    pub(super) kept: Vec<String>,
 }
 
 /// A value that is not shown and leaves memory when dropped.

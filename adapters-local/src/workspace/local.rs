@@ -26,7 +26,7 @@ use legwork_ports::{
 };
 use rustix::{fs::OFlags, process::geteuid};
 
-use crate::agent::{GuardedAgent, landlock_abi};
+use crate::agent::{GuardedAgent, landlock_abi, may_cover};
 
 use super::{
     accounts,
@@ -37,6 +37,9 @@ use super::{
     removal::remove_folder,
     users::{Lease, UidPolicy, end_leftovers, end_lost},
 };
+
+/// The machine's folders that everybody may leave files in. Programs use them, whatever `TMPDIR` says.
+const SHARED_FOLDERS: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// What workspaces are made with.
 #[derive(Debug, Clone)]
@@ -127,16 +130,22 @@ impl LocalWorkspace {
         let config_mode = if user.is_some() { 0o750 } else { 0o700 };
         let (work, home) = (folder("work", 0o700, user, user)?, folder("home", 0o700, user, user)?);
         let (tmp, config) = (folder("tmp", 0o700, user, user)?, folder("config", config_mode, None, user)?);
-        let reach = FileReach {
+        let mut reach = FileReach {
             writable: vec![work.clone(), home.clone(), tmp.clone()],
             readable: vec![config.clone()],
             hidden: self.hidden.clone(),
-            covered: match user {
-                Some(user) => accounts::write(&config, user, &home)
-                    .map_err(failed("naming the task's user", &config))?,
-                None => Vec::new(),
-            },
+            covered: Vec::new(),
+            kept: vec![root.clone(), socket_folder],
         };
+        if let Some(user) = user {
+            reach.covered =
+                accounts::write(&config, user, &home).map_err(failed("naming the task's user", &config))?;
+            // Not the user's own, so that it cannot move what is kept there.
+            let public = folder("public", 0o1777, None, None)?;
+            let shared = SHARED_FOLDERS.map(PathBuf::from).into_iter().filter(|place| place.is_dir());
+            reach.covered.extend(shared.map(|place| (place, public.clone())));
+            reach.writable.push(public);
+        }
         Ok(Folders {
             work,
             home,
@@ -310,17 +319,21 @@ impl Workspace for LocalWorkspace {
     }
 
     fn isolation(&self) -> Vec<(String, String)> {
-        let held = self.leases().values().next().map(|lease| lease.user);
-        let user = match (&self.uids, held) {
-            (UidPolicy::Shared, _) => "shared".to_owned(),
-            (UidPolicy::Pool { .. }, Some(user)) => format!("own uid {user}"),
-            (UidPolicy::Pool { .. }, None) => "own uid".to_owned(),
+        let held: Vec<u32> = self.leases().values().map(|lease| lease.user).collect();
+        let is_shared = self.uids == UidPolicy::Shared;
+        let user = match held.as_slice() {
+            _ if is_shared => "shared".to_owned(),
+            [user] => format!("own uid {user}"),
+            // Nobody says which attempt is meant.
+            _ => "own uid".to_owned(),
         };
+        let mounts = if !is_shared && may_cover() { "own" } else { "shared" };
         let landlock = landlock_abi().map_or("no".to_owned(), |abi| format!("ABI {abi}"));
         let words = [
             ("user", user.as_str()),
             ("environment", "cleared"),
             ("noNewPrivileges", "yes"),
+            ("mounts", mounts),
             ("landlock", &landlock),
         ];
         words.map(|(name, word)| (name.to_owned(), word.to_owned())).to_vec()
@@ -518,6 +531,33 @@ mod tests {
 
         assert_eq!(below, at_the_top.join("a/b"));
         assert_eq!(fs::metadata(&below).unwrap().uid(), folders.user.unwrap_or(geteuid().as_raw()));
+    }
+
+    #[tokio::test]
+    async fn what_lies_over_the_machines_folders_is_writable_and_not_the_agents_own() {
+        let folder = tempfile::tempdir().unwrap();
+
+        let folders = workspace(folder.path()).prepare(&id(), Attempt::FIRST).await.unwrap();
+
+        let covers: Vec<&PathBuf> =
+            folders.reach.covered.iter().map(|(_, with)| with).filter(|with| with.is_dir()).collect();
+        assert_eq!(covers.is_empty(), folders.user.is_none());
+        for with in covers {
+            assert_eq!((mode(with), fs::metadata(with).unwrap().uid()), (0o1777, geteuid().as_raw()));
+            assert!(with.starts_with(&folders.root) && folders.reach.writable.contains(with));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_tells_no_user_where_it_could_be_anothers() {
+        let folder = tempfile::tempdir().unwrap();
+        let workspace = workspace(folder.path());
+        let one = workspace.prepare(&id(), Attempt::FIRST).await.unwrap();
+        workspace.prepare(&id(), Attempt::FIRST.next()).await.unwrap();
+
+        let expected = if one.user.is_some() { "own uid" } else { "shared" };
+
+        assert!(workspace.isolation().contains(&("user".to_owned(), expected.to_owned())));
     }
 
     #[tokio::test]

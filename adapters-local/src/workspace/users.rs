@@ -3,14 +3,15 @@
 //! A user is a number: nothing is written into the machine's list of users. Which numbers are in use
 //! is held by locks on files, one for each, in a folder that all services of this machine share. A
 //! lock ends with its process; the file tells which folder the user has last worked in, and as long
-//! as that exists, nobody else gets the user.
+//! as that exists, nobody else gets the user. The one that was used least
+//! recently comes first: what a task may have left elsewhere on the machine is found by none soon.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Read as _, Seek as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustix::{
@@ -95,13 +96,17 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Takes the first user that is free, clean and not in `taken`, and ends what still runs as it.
+    /// Takes, of the users that are free, clean and not in `taken`, the one that was used least
+    /// recently, and ends what still runs as it.
     pub(super) fn take(policy: &UidPolicy, root: &Path, taken: &[u32]) -> io::Result<Option<Self>> {
         let UidPolicy::Pool { first, count, locks } = policy else {
             return Ok(None);
         };
         make_folder_of_locks(locks)?;
-        for user in (*first..first.saturating_add(*count)).filter(|user| !taken.contains(user)) {
+        let pool = *first..first.saturating_add(*count);
+        let mut users: Vec<u32> = pool.filter(|user| !taken.contains(user)).collect();
+        users.sort_by_cached_key(|user| last_used(locks, *user));
+        for user in users {
             let mut file = open_lock(locks, user)?;
             if !try_lock(&file)? {
                 continue;
@@ -154,6 +159,15 @@ fn make_folder_of_locks(locks: &Path) -> io::Result<()> {
     }
 }
 
+fn lock_path(locks: &Path, user: u32) -> PathBuf {
+    locks.join(format!("{user}.lock"))
+}
+
+/// Returns when the user was last taken or given back; nothing where it never was.
+fn last_used(locks: &Path, user: u32) -> Option<SystemTime> {
+    fs::symlink_metadata(lock_path(locks, user)).and_then(|lock| lock.modified()).ok()
+}
+
 fn open_lock(locks: &Path, user: u32) -> io::Result<File> {
     let flags = i32::try_from(OFlags::NOFOLLOW.bits()).map_err(io::Error::other)?;
     OpenOptions::new()
@@ -163,7 +177,7 @@ fn open_lock(locks: &Path, user: u32) -> io::Result<File> {
         .truncate(false)
         .mode(0o600)
         .custom_flags(flags)
-        .open(locks.join(format!("{user}.lock")))
+        .open(lock_path(locks, user))
 }
 
 fn try_lock(file: &File) -> io::Result<bool> {
@@ -217,6 +231,22 @@ mod tests {
         assert!(Lease::take(&policy, Path::new("/c"), &[]).is_err());
         one.give_back().unwrap();
         assert!(Lease::take(&policy, Path::new("/c"), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_user_rests_as_long_as_there_are_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let policy = pool(folder.path(), 1_990_000_200, 3);
+        let take_and_give_back = || {
+            let lease = Lease::take(&policy, Path::new("/a"), &[]).unwrap().unwrap();
+            let user = lease.user;
+            lease.give_back().unwrap();
+            user
+        };
+
+        let users = [(); 4].map(|()| take_and_give_back());
+
+        assert_eq!(users, [1_990_000_200, 1_990_000_201, 1_990_000_202, 1_990_000_200]);
     }
 
     #[test]

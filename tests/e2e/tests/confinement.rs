@@ -13,7 +13,10 @@
 use std::{
     collections::BTreeMap,
     fs,
-    os::unix::{fs::MetadataExt as _, process::CommandExt as _},
+    os::unix::{
+        fs::{MetadataExt as _, PermissionsExt as _},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -64,15 +67,29 @@ try memory-of-worker sh -c ': < /proc/$WORKER_PID/mem'
 try files-of-service ls "/proc/$SERVICE_PID/fd/"
 try files-of-worker ls "/proc/$WORKER_PID/fd/"
 try root-of-worker ls "/proc/$WORKER_PID/root/"
+try read-shared-memory cat "$MEMORY"
+try read-temporary-file cat "$TEMPORARY"
 try signal-task kill -0 "$VICTIM_PID"
 try signal-service kill -0 "$SERVICE_PID"
 try signal-worker kill -0 "$WORKER_PID"
 try own-folder touch own
+try own-temporary-file sh -c 'name=/tmp/own-$$ && : > $name && rm $name'
 try machine ls /usr/bin
 "#;
 
-/// What is possible in a task.
-const HARMLESS: [&str; 2] = ["machine", "own-folder"];
+/// What is possible in a task with this isolation. Tasks that share the service's user share its memory.
+fn harmless(isolation: &Value) -> Vec<&'static str> {
+    let has_own_mounts = isolation["mounts"] == "own";
+    let (is_shared, is_free) = (isolation["user"] == "shared", isolation["landlock"] == "no");
+    let rows = [
+        ("machine", true),
+        ("own-folder", true),
+        ("own-temporary-file", has_own_mounts || is_free),
+        ("read-shared-memory", !has_own_mounts && (is_shared || is_free)),
+        ("read-temporary-file", !has_own_mounts && is_free),
+    ];
+    rows.into_iter().filter_map(|(name, is_possible)| is_possible.then_some(name)).collect()
+}
 
 /// A service, a task of somebody, and what an attacker would have to know.
 struct Bench {
@@ -80,10 +97,18 @@ struct Bench {
     victim: String,
     knowledge: BTreeMap<&'static str, String>,
     _operator: tempfile::TempDir,
+    _left: [tempfile::NamedTempFile; 2],
 }
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// Leaves a file where everybody may, for everybody to read.
+fn left_in(folder: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().prefix("left-").tempfile_in(folder).unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
+    file
 }
 
 async fn bench(user: Option<u32>) -> Bench {
@@ -110,6 +135,7 @@ async fn bench(user: Option<u32>) -> Bench {
     wait_until(|| treasure.exists()).await;
     wait_until(|| sleeper(&folder).is_some()).await;
     let victim_pid = sleeper(&folder).unwrap();
+    let left = ["/dev/shm", "/tmp"].map(left_in);
     let knowledge = BTreeMap::from([
         ("DATA", service.data.display().to_string()),
         ("VICTIM", folder.display().to_string()),
@@ -118,8 +144,10 @@ async fn bench(user: Option<u32>) -> Bench {
         ("WORKER_PID", worker_above(victim_pid).to_string()),
         ("HIDDEN", hidden.display().to_string()),
         ("ENV_FILE", env_file.display().to_string()),
+        ("MEMORY", left[0].path().display().to_string()),
+        ("TEMPORARY", left[1].path().display().to_string()),
     ]);
-    Bench { service, victim, knowledge, _operator: operator }
+    Bench { service, victim, knowledge, _operator: operator, _left: left }
 }
 
 impl Bench {
@@ -227,7 +255,7 @@ async fn an_agent_reaches_nothing_of_the_service_and_of_other_tasks() {
     let (attempts, first_line) = bench.inside().await;
 
     assert!(attempts.len() >= 30, "{attempts:?}");
-    assert_eq!(came_through(&attempts), HARMLESS, "{first_line}");
+    assert_eq!(came_through(&attempts), harmless(&first_line["isolation"]), "{first_line}");
     let user = first_line["isolation"]["user"].as_str().unwrap();
     assert_eq!(user.starts_with("own uid"), is_root(), "{first_line}");
     bench.victim_is_well().await;
@@ -246,7 +274,7 @@ async fn an_agent_under_the_services_own_user_reaches_nothing_where_there_is_lan
     assert_eq!(isolation["user"], "shared", "{first_line}");
     let kernel = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     if kernel.contains("landlock") || isolation["landlock"] != "no" {
-        assert_eq!(came_through(&attempts), HARMLESS, "{first_line}");
+        assert_eq!(came_through(&attempts), harmless(isolation), "{first_line}");
     } else {
         assert_eq!(came_through(&attempts), came_through(&control), "{first_line}");
     }
@@ -261,6 +289,8 @@ async fn an_agent_under_the_services_own_user_reaches_nothing_where_there_is_lan
         "write-task",
         "read-env-file",
         "read-operators-file",
+        "read-shared-memory",
+        "read-temporary-file",
         "environment-of-task",
         "signal-task",
         "signal-service",
