@@ -19,6 +19,16 @@ use crate::{
     secret::Secret,
 };
 
+/// Settings that name a program which the CLI runs by itself, unasked. An empty one runs nothing.
+const HELPERS: [&str; 6] = [
+    "apiKeyHelper",
+    "awsAuthRefresh",
+    "awsCredentialExport",
+    "gcpAuthRefresh",
+    "otelHeadersHelper",
+    "proxyAuthHelper",
+];
+
 /// Where a task runs.
 #[derive(Debug, Clone)]
 pub struct AgentContext {
@@ -161,11 +171,20 @@ fn mode(request: &TaskRequest) -> PermissionMode {
     }
 }
 
-/// Settings that win over those of a repository: where the model's API is, and no hooks.
+/// Settings that win over those of a repository: where the model's API is, no hooks, no helpers.
+///
+/// A repository's settings are covered during the run. But git can bring others back from its
+/// history meanwhile, and the CLI takes up what it finds at once.
 fn settings(proxy_url: &str) -> String {
     let mut settings = String::from("{\"env\":{\"ANTHROPIC_BASE_URL\":");
     json::write_string(&mut settings, proxy_url);
-    settings.push_str("},\"disableAllHooks\":true}");
+    settings.push_str("},\"disableAllHooks\":true");
+    for helper in HELPERS {
+        settings.push(',');
+        json::write_string(&mut settings, helper);
+        settings.push_str(":\"\"");
+    }
+    settings.push('}');
     settings
 }
 
@@ -184,6 +203,8 @@ fn environment(request: &TaskRequest, context: &AgentContext) -> BTreeMap<String
         // Both keep the CLI from asking other hosts than the proxy.
         ("DISABLE_AUTOUPDATER", "1"),
         ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+        // No settings choose another provider, credential or proxy for the web.
+        ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1"),
         // Without it the CLI leaves files in /tmp.
         ("CLAUDE_CODE_TMPDIR", &context.tmp),
         ("TMPDIR", &context.tmp),
@@ -295,7 +316,11 @@ mod tests {
         );
         assert_eq!(
             file(&plan, "settings.json"),
-            Some(r#"{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:1"},"disableAllHooks":true}"#)
+            Some(concat!(
+                r#"{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:1"},"disableAllHooks":true,"#,
+                r#""apiKeyHelper":"","awsAuthRefresh":"","awsCredentialExport":"","gcpAuthRefresh":"","#,
+                r#""otelHeadersHelper":"","proxyAuthHelper":""}"#
+            ))
         );
         assert_eq!(plan.stdin, b"the prompt");
     }
@@ -355,6 +380,7 @@ mod tests {
                 ("ANTHROPIC_API_KEY", "proxy-token"),
                 ("ANTHROPIC_BASE_URL", "http://127.0.0.1:1"),
                 ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+                ("CLAUDE_CODE_PROVIDER_MANAGED_BY_HOST", "1"),
                 ("CLAUDE_CODE_TMPDIR", "/t"),
                 ("DISABLE_AUTOUPDATER", "1"),
                 ("HOME", "/h"),

@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use crate::agent::may_cover;
 
 use super::{
-    machine,
+    machine, make_folder, own_folder,
     runner::{Bench, Call, Git},
 };
 
@@ -72,6 +72,8 @@ pub(in crate::workspace) async fn open_signing_agent(
     key: &Secret<String>,
 ) -> Result<Box<dyn SigningAgent>, GitError> {
     let folder = socket_folder(&folders.root);
+    // What adds the key may write there, as all of the service's own git may.
+    make_folder(&own_folder(folders), 0o700, None, None)?;
     DirBuilder::new()
         .mode(0o700)
         .create(&folder)
