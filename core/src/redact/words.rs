@@ -1,7 +1,7 @@
 //! Which values of environment secrets are too common to be sought.
 //!
-//! Clients put plain settings among the secrets. Masking `production` wherever it stands would
-//! make a transcript unreadable and protect nothing.
+//! Clients put plain settings among the secrets, and tool servers have them among their headers.
+//! Masking `production` wherever it stands would make a transcript unreadable and protect nothing.
 
 /// Environment secrets of fewer characters are not sought.
 pub const MIN_ENVIRONMENT_CHARS: usize = 8;
@@ -17,6 +17,7 @@ const COMMON_WORDS: &[&str] = &[
     "ap-southeast-2",
     "application",
     "application/json",
+    "application/json, text/event-stream",
     "asia-east1",
     "asia-northeast1",
     "assistant",
@@ -62,6 +63,7 @@ const COMMON_WORDS: &[&str] = &[
     "redis://localhost",
     "required",
     "standard",
+    "text/event-stream",
     "text/plain",
     "tool_result",
     "tool_use",

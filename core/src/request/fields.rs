@@ -7,8 +7,13 @@ use alloc::{
     vec::Vec,
 };
 
-use super::error::Problem;
+use super::{error::Problem, walk::shown};
 use crate::json::{Kind, Node};
+
+/// How many problems of one request are told: nobody reads more, and a request may have a million.
+const MAX_PROBLEMS: usize = 100;
+/// Longer names are compared with no known one, in bytes: that costs the product of both lengths.
+const MAX_COMPARED_BYTES: usize = 64;
 
 /// Collects what is wrong.
 #[derive(Debug, Default)]
@@ -16,7 +21,19 @@ pub(super) struct Problems(pub(super) Vec<Problem>);
 
 impl Problems {
     pub(super) fn add(&mut self, member: &str, code: &'static str, message: impl Into<String>) {
-        self.0.push(Problem { member: member.to_owned(), code, message: message.into() });
+        if !self.are_full() {
+            self.0.push(Problem { member: member.to_owned(), code, message: message.into() });
+        }
+    }
+
+    /// Returns whether further problems are not told.
+    pub(super) fn are_full(&self) -> bool {
+        self.0.len() >= MAX_PROBLEMS
+    }
+
+    /// Returns whether something is told of a member already.
+    pub(super) fn are_told_of(&self, member: &str) -> bool {
+        self.0.iter().any(|problem| problem.member == member)
     }
 
     /// Adds a mistake in a member's value.
@@ -70,22 +87,18 @@ impl<'d> Fields<'d> {
     /// Refuses members that are not known, naming the nearest known one.
     pub(super) fn only(&self, known: &[&str], problems: &mut Problems) {
         for member in self.node.members() {
+            if problems.are_full() {
+                return;
+            }
             let name = member.name();
             if known.contains(&name.as_ref()) {
                 continue;
             }
-            let path = self.path(&name);
-            let nearest = known
-                .iter()
-                .map(|known| {
-                    (strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase()), known)
-                })
-                .min()
-                .filter(|(distance, known)| *distance <= (known.len() / 2).max(2));
-            let hint =
-                nearest.map(|(_, known)| format!("; did you mean {}?", self.path(known))).unwrap_or_default();
-            let shown: String = path.chars().take(200).flat_map(char::escape_debug).collect();
-            problems.add(&path, "unknown_member", format!("{shown} is not a known member{hint}"));
+            let path = self.path(&shown(&name));
+            let hint = nearest(&name, known)
+                .map(|known| format!("; did you mean {}?", self.path(known)))
+                .unwrap_or_default();
+            problems.add(&path, "unknown_member", format!("{path} is not a known member{hint}"));
         }
     }
 
@@ -148,6 +161,19 @@ impl<'d> Fields<'d> {
         max_bytes: usize,
         problems: &mut Problems,
     ) -> Vec<String> {
+        self.texts_that(|_| Ok(()), name, max, max_bytes, problems)
+    }
+
+    /// Returns a list of strings, none blank, bounded in number and size, of which each passes a check;
+    /// the check's error is what it expects.
+    pub(super) fn texts_that(
+        &self,
+        check: impl Fn(&str) -> Result<(), &'static str>,
+        name: &str,
+        max: usize,
+        max_bytes: usize,
+        problems: &mut Problems,
+    ) -> Vec<String> {
         let Some(node) = self.get(name) else { return Vec::new() };
         let path = self.path(name);
         if node.kind() != Kind::Array {
@@ -164,12 +190,26 @@ impl<'d> Fields<'d> {
             let Some(text) = text_of(&item, &path, problems) else { continue };
             if text.trim().is_empty() || text.len() > max_bytes {
                 problems.value(&path, &format!("a string of 1 to {max_bytes} bytes, not blank"));
+            } else if let Err(expectation) = check(&text) {
+                problems.value(&path, expectation);
             } else {
                 texts.push(text);
             }
         }
         texts
     }
+}
+
+/// Returns the known name that somebody meant who wrote this one.
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    if name.len() > MAX_COMPARED_BYTES {
+        return None;
+    }
+    let name = name.to_lowercase();
+    let distances =
+        known.iter().map(|known| (strsim::damerau_levenshtein(&name, &known.to_lowercase()), *known));
+    let (distance, nearest) = distances.min()?;
+    (distance <= (nearest.len() / 2).max(2)).then_some(nearest)
 }
 
 /// Returns a string without NUL characters and lone surrogates.

@@ -5,7 +5,7 @@ use alloc::{
     format,
     string::{String, ToString as _},
 };
-use core::str::FromStr;
+use core::{net::Ipv6Addr, str::FromStr};
 
 use url::Url;
 
@@ -123,16 +123,33 @@ fn decode(text: &str) -> String {
     decoded.unwrap_or_default()
 }
 
-/// `user@host:path`, as scp has it; other transports (`ext::`) have no user before their colon.
+/// `user@host:path` or `host:path`, as scp has it, the host perhaps an IPv6 address in brackets; of other
+/// transports (`ext::`) the path would begin with a colon.
 fn is_scp_like(text: &str) -> bool {
-    let Some((place, path)) = text.split_once(':') else { return false };
-    let Some((user, host)) = place.split_once('@') else { return false };
-    let word = |text: &str| {
-        !text.is_empty()
-            && !text.starts_with('-')
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+    // What is before an `@` is a user: in `user:password@host:path` git would take the user for the host.
+    let (user, place) = text.split_once('@').map_or((None, text), |(user, place)| (Some(user), place));
+    let parted = match place.strip_prefix('[') {
+        Some(place) => place.split_once("]:").filter(|(address, _)| address.parse::<Ipv6Addr>().is_ok()),
+        None => {
+            place.split_once(':').filter(|(host, _)| is_word(host) && (user.is_some() || is_no_scheme(host)))
+        }
     };
-    word(user) && word(host) && !path.is_empty() && !path.starts_with('-') && !path.starts_with(':')
+    let fits = |path: &str| !path.is_empty() && !path.starts_with('-') && !path.starts_with(':');
+    user.is_none_or(is_word) && parted.is_some_and(|(_, path)| fits(path))
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+}
+
+/// Who writes `https:host/path` has forgotten the slashes, and before `:/path` a letter is a drive.
+fn is_no_scheme(host: &str) -> bool {
+    let is_scheme = ["ext", "fd", "file", "ftp", "ftps", "git", "http", "https", "ssh"]
+        .iter()
+        .any(|scheme| host.eq_ignore_ascii_case(scheme));
+    !is_scheme && host.len() > 1
 }
 
 /// Returns whether `git check-ref-format --branch` takes the name as it is.
@@ -176,6 +193,15 @@ mod tests {
     }
 
     #[test]
+    fn addresses_as_scp_has_them_need_no_user_and_may_be_of_ipv6() {
+        for text in
+            ["github.com:o/r", "gitserver:r.git", "git@h:r", "git@[::1]:r", "[2001:db8::1]:o/r", "u@h:a@b:c"]
+        {
+            assert_eq!(RepoUrl::parse(text).unwrap().0.as_str(), text);
+        }
+    }
+
+    #[test]
     fn other_transports_are_refused() {
         for text in [
             "file:///etc/passwd",
@@ -192,6 +218,18 @@ mod tests {
             "fd::17",
             "u@h:-x",
             "u@h::x",
+            "h::x",
+            "-h:r",
+            "[::1]:-x",
+            "[::1]r",
+            "[::1",
+            "[-oProxyCommand=x]:r",
+            "git@[h]:r",
+            "user:password@host:path",
+            "@h:r",
+            "file:/etc",
+            "HTTPS:github.com/o/r",
+            "C:/repository",
             "",
         ] {
             assert!(RepoUrl::parse(text).is_err(), "{text}");

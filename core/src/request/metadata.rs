@@ -1,16 +1,18 @@
 //! The client's own data: returned as it was sent, so it may hold only what JSON readers agree on.
 
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String};
 
-use super::fields::Problems;
+use super::{fields::Problems, walk::Walk};
 use crate::json::{self, Kind, Node};
 
 /// Largest accepted size, serialised, in bytes.
 pub(super) const MAX_BYTES: usize = 16 * 1024;
 /// Deepest accepted nesting, the object itself counted.
 pub(super) const MAX_DEPTH: usize = 32;
-/// How many problems of one request are told.
+/// How many problems of it are told.
 const MAX_PROBLEMS: usize = 20;
+/// The member itself.
+const ROOT: &str = "metadata";
 
 /// Returns the metadata as JavaScript would write it.
 pub(super) fn read(node: Option<Node<'_>>, problems: &mut Problems) -> String {
@@ -32,44 +34,32 @@ pub(super) fn read(node: Option<Node<'_>>, problems: &mut Problems) -> String {
     text
 }
 
-/// Looks at every value, without recursion: nesting is the client's choice.
+/// Looks at every value.
 fn check(root: Node<'_>, problems: &mut Problems) {
-    let mut open: Vec<(Node<'_>, String, usize)> = alloc::vec![(root, "metadata".into(), 1)];
-    let first = problems.0.len();
-    while let Some((node, path, depth)) = open.pop() {
-        if problems.0.len() >= first + MAX_PROBLEMS {
-            return;
+    let last = problems.0.len().saturating_add(MAX_PROBLEMS);
+    let mut walk = Walk::new(root);
+    while problems.0.len() < last
+        && !problems.are_full()
+        && let Some(found) = walk.advance()
+    {
+        if found.member.is_some_and(|member| member.name_has_lone_surrogate()) {
+            surrogate(&walk.path(ROOT), problems);
         }
+        let node = found.node;
         match node.kind() {
-            Kind::Array | Kind::Object if depth > MAX_DEPTH => {
-                problems.add(
-                    &path,
-                    "too_deep",
-                    format!("metadata must not be nested deeper than {MAX_DEPTH} levels"),
-                );
+            Kind::Array | Kind::Object if found.depth >= MAX_DEPTH => {
+                let message = format!("metadata must not be nested deeper than {MAX_DEPTH} levels");
+                problems.add(&walk.path(ROOT), "too_deep", message);
                 return;
             }
-            Kind::Array => {
-                for (index, item) in node.items().enumerate() {
-                    open.push((item, format!("{path}[{index}]"), depth + 1));
-                }
-            }
-            Kind::Object => {
-                for member in node.members() {
-                    let inner = format!("{path}.{}", member.name());
-                    if member.name_has_lone_surrogate() {
-                        surrogate(&inner, problems);
-                    }
-                    open.push((member.value, inner, depth + 1));
-                }
-            }
             Kind::Number if !survives(node) => {
+                let path = walk.path(ROOT);
                 let message =
                     format!("{path} is a number that JSON readers do not agree on; send it as a string");
                 problems.add(&path, "unsafe_number", message);
             }
-            Kind::String if node.has_lone_surrogate() => surrogate(&path, problems),
-            Kind::Null | Kind::Bool | Kind::Number | Kind::String => {}
+            Kind::String if node.has_lone_surrogate() => surrogate(&walk.path(ROOT), problems),
+            Kind::Null | Kind::Bool | Kind::Number | Kind::String | Kind::Array | Kind::Object => {}
         }
     }
 }

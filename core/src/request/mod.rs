@@ -9,11 +9,14 @@ mod callback_url;
 mod error;
 mod fields;
 mod git;
+mod glob;
 mod key;
+mod mcp;
 mod metadata;
 mod parse;
 mod path;
 mod stored;
+mod walk;
 
 pub use address::HostPattern;
 pub use builder::RequestBuilder;
@@ -246,7 +249,7 @@ pub struct TaskRequest {
     pub actions: PostExecutionActions,
     /// What the worker reads the request from again.
     source: Secret<String>,
-    /// String values under `env` and `headers` of the servers of tools.
+    /// What the servers of tools are started and asked with, as far as it may be secret.
     mcp_secrets: Vec<Secret<String>>,
 }
 
@@ -264,12 +267,12 @@ impl TaskRequest {
     pub fn secrets(&self) -> Vec<(SecretKind, &str)> {
         let (Credential::ApiKey(key) | Credential::OAuthToken(key)) = &self.credential;
         let git = self.git.iter().flat_map(|git| [git.ssh_key.as_ref(), git.token.as_ref()]).flatten();
-        let own = core::iter::once(key).chain(git).chain(&self.mcp_secrets);
+        let own = core::iter::once(key).chain(git);
         let own = own.map(|secret| (SecretKind::Credential, secret.expose().as_str()));
-        let environment = self
-            .environment_secrets
-            .iter()
-            .map(|(_, secret)| (SecretKind::Environment, secret.expose().as_str()));
+        // Plain settings stand among these, in both places.
+        let given = self.environment_secrets.iter().map(|(_, secret)| secret);
+        let environment = self.mcp_secrets.iter().chain(given);
+        let environment = environment.map(|secret| (SecretKind::Environment, secret.expose().as_str()));
         own.chain(environment).collect()
     }
 }

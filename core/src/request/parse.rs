@@ -1,18 +1,24 @@
 //! The request as a whole: every member, in the order in which mistakes are told.
 
+mod actions;
+mod canonical;
+mod environment;
+mod prompt_files;
+
 use alloc::{
-    collections::BTreeMap,
     format,
     string::{String, ToString as _},
     vec::Vec,
 };
 
+use self::{actions::actions, canonical::canonical, environment::environment, prompt_files::prompt_files};
 use super::{
-    CallbackUrl, ConflictStrategy, Credential, GitAction, GitSource, Parsed, PostExecutionActions,
-    PromptFile, RelativePath, RepoUrl, RequestError, RequestLimits, Route, TaskRequest, UploadAction, When,
-    fields::{Fields, Problems, text_of},
+    CallbackUrl, Credential, GitSource, Parsed, RelativePath, RepoUrl, RequestError, RequestLimits, Route,
+    TaskRequest,
+    fields::{Fields, Problems},
     git::is_branch_name,
-    key, metadata,
+    key, mcp, metadata,
+    walk::Walk,
 };
 use crate::{
     id::TaskId,
@@ -61,19 +67,13 @@ const CREDENTIALS: &[&str] = &["anthropicApiKey", "anthropicOAuthToken", "sshKey
 const MAX_DEPTH: usize = 64;
 /// Most turns that may be asked for.
 const MAX_TURNS: u32 = 10_000;
-/// Commands, names and patterns: how many, and how long in bytes.
+/// Commands and tools: how many, and how long in bytes.
 const MAX_COMMANDS: usize = 50;
 const MAX_COMMAND_BYTES: usize = 64 * 1024;
-const MAX_GLOBS: usize = 100;
-const MAX_GLOB_BYTES: usize = 256;
-const MAX_SECRETS: usize = 200;
-const MAX_SECRET_BYTES: usize = 64 * 1024;
 const MAX_TOOLS: usize = 500;
 const MAX_TOOL_BYTES: usize = 1024;
-const MAX_PROMPT_FILES: usize = 200;
 const MAX_CREDENTIAL_BYTES: usize = 16 * 1024;
 const MAX_MODEL_BYTES: usize = 256;
-const MAX_MESSAGE_BYTES: usize = 16 * 1024;
 
 impl TaskRequest {
     /// Reads a request.
@@ -133,8 +133,10 @@ fn parse(body: &[u8], route: Route, limits: &RequestLimits, problems: &mut Probl
     }
     let repo_url = repository(fields, problems);
     let git = git(fields, repo_url.as_ref(), problems);
-    let mcp = fields.object("mcpConfig", problems);
-    if mcp.is_some_and(|node| node.get("mcpServers").is_some_and(|servers| servers.kind() != Kind::Object)) {
+    let mcp_config = fields.object("mcpConfig", problems);
+    if mcp_config
+        .is_some_and(|node| node.get("mcpServers").is_some_and(|servers| servers.kind() != Kind::Object))
+    {
         problems.value("mcpConfig.mcpServers", "an object of servers by name");
     }
     let branch = git.as_ref().map(|git| git.branch.clone());
@@ -167,7 +169,7 @@ fn parse(body: &[u8], route: Route, limits: &RequestLimits, problems: &mut Probl
         timeout_minutes: fields
             .whole("timeoutMinutes", 1, limits.max_timeout_minutes, problems)
             .unwrap_or_else(|| limits.max_timeout_minutes.min(55)),
-        mcp_config: mcp.map(json::normalise),
+        mcp_config: mcp_config.map(json::normalise),
         use_repository_mcp: fields.boolean("useRepositoryMcp", problems).unwrap_or(false),
         slash_commands: prompt_files(fields, "slashCommands", problems),
         subagents: prompt_files(fields, "subagents", problems),
@@ -175,7 +177,7 @@ fn parse(body: &[u8], route: Route, limits: &RequestLimits, problems: &mut Probl
         actions: actions(fields, branch.as_deref(), problems),
         git,
         source: Secret::new(text.trim().to_string()),
-        mcp_secrets: mcp.map(mcp_secrets).unwrap_or_default(),
+        mcp_secrets: mcp_config.map(mcp::secrets).unwrap_or_default(),
     };
     fields.boolean("useNamedPipe", problems);
     no_lone_surrogates(root, problems);
@@ -268,12 +270,12 @@ fn git(
     let branch = fields.text("gitBranch", problems).unwrap_or_else(|| "main".to_string());
     check_branch("gitBranch", &branch, problems);
     let depth = fields.whole("gitDepth", 0, 1_000_000, problems).unwrap_or(1);
-    let ssh_key = fields.text("sshKey", problems).and_then(|text| {
-        let mended = key::mend(&text);
-        if mended.is_none() {
-            problems.value("sshKey", "an OpenSSH or PEM private key");
+    let ssh_key = fields.text("sshKey", problems).and_then(|text| match key::mend(&text) {
+        Ok(mended) => Some(Secret::new(mended)),
+        Err(error) => {
+            problems.value("sshKey", &error.to_string());
+            None
         }
-        mended.map(Secret::new)
     });
     let token = fields.short_text("gitToken", MAX_CREDENTIAL_BYTES, problems).map(Secret::new);
     let agent_may_use_ssh_key = fields.boolean("agentMayUseSshKey", problems).unwrap_or(false);
@@ -305,55 +307,15 @@ fn path(fields: Fields<'_>, name: &str, problems: &mut Problems) -> Option<Relat
     }
 }
 
-fn environment(fields: Fields<'_>, problems: &mut Problems) -> Vec<(String, Secret<String>)> {
-    let Some(node) = fields.object("environmentSecrets", problems) else { return Vec::new() };
-    let mut secrets = BTreeMap::new();
-    for member in node.members() {
-        let name = member.name().into_owned();
-        let path = format!("environmentSecrets.{}", name.escape_debug());
-        if !is_free_name(&name) {
-            problems.value(
-                &path,
-                "named by letters, digits and _, and by no name that the agent's own settings use",
-            );
-            continue;
-        }
-        let Some(value) = text_of(&member.value, &path, problems) else { continue };
-        if value.len() > MAX_SECRET_BYTES {
-            problems.value(&path, &format!("at most {MAX_SECRET_BYTES} bytes long"));
-            continue;
-        }
-        secrets.insert(name, Secret::new(value));
-    }
-    if secrets.len() > MAX_SECRETS {
-        let message = format!("environmentSecrets may have at most {MAX_SECRETS} entries");
-        problems.add("environmentSecrets", "too_many", message);
-    }
-    secrets.into_iter().collect()
-}
-
-/// Names that would steer the agent, its shell or its loader are not free.
-fn is_free_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    let well_formed = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        && name.len() <= 256;
-    let upper = name.to_ascii_uppercase();
-    let taken = ["ANTHROPIC_", "CLAUDE", "LD_"].iter().any(|prefix| upper.starts_with(prefix))
-        || upper.ends_with("_PROXY")
-        || matches!(upper.as_str(), "HOME" | "PATH" | "TMPDIR" | "NODE_OPTIONS");
-    well_formed && !taken
-}
-
 fn tools(fields: Fields<'_>, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
     fields.get(name)?;
-    let tools = fields.texts(name, MAX_TOOLS, MAX_TOOL_BYTES, problems);
-    for (index, tool) in tools.iter().enumerate() {
+    let check = |tool: &str| {
         if tool.starts_with('-') || tool.contains(char::is_control) {
-            problems.value(&format!("{name}[{index}]"), "a tool or a rule such as Bash(git *)");
+            return Err("a tool or a rule such as Bash(git *)");
         }
-    }
-    Some(tools)
+        Ok(())
+    };
+    Some(fields.texts_that(check, name, MAX_TOOLS, MAX_TOOL_BYTES, problems))
 }
 
 fn permission_mode(
@@ -387,190 +349,27 @@ fn budget(fields: Fields<'_>, problems: &mut Problems) -> Option<f64> {
     budget
 }
 
-fn prompt_files(fields: Fields<'_>, name: &str, problems: &mut Problems) -> Vec<PromptFile> {
-    let Some(node) = fields.object(name, problems) else { return Vec::new() };
-    if node.members().count() > MAX_PROMPT_FILES {
-        problems.add(name, "too_many", format!("{name} may have at most {MAX_PROMPT_FILES} entries"));
-        return Vec::new();
-    }
-    let mut files = BTreeMap::new();
-    for member in node.members() {
-        let own = member.name().into_owned();
-        let path = format!("{name}.{}", own.escape_debug());
-        if !is_file_name(&own) {
-            let message = format!(
-                "{path} must be named by 1 to 64 letters, digits, _ and -, beginning with a letter or digit"
-            );
-            problems.add(&path, "invalid_value", message);
-            continue;
-        }
-        if member.value.kind() != Kind::Object {
-            problems.value(&path, "an object with content and perhaps frontmatter");
-            continue;
-        }
-        let prefix = format!("{path}.");
-        let inner = Fields::new(member.value, &prefix);
-        inner.only(&["frontmatter", "content"], problems);
-        let frontmatter = inner.object("frontmatter", problems).map(json::normalise);
-        match inner.text("content", problems) {
-            Some(content) => drop(files.insert(own.clone(), PromptFile { name: own, frontmatter, content })),
-            None if inner.get("content").is_none() => problems.value(&inner.path("content"), "a string"),
-            None => {}
-        }
-    }
-    files.into_values().collect()
-}
-
-fn is_file_name(name: &str) -> bool {
-    let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
-    first && name.len() <= 64 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-}
-
-fn actions(fields: Fields<'_>, cloned: Option<&str>, problems: &mut Problems) -> PostExecutionActions {
-    let nothing = PostExecutionActions { git: None, upload: None, when: When::Success };
-    let Some(node) = fields.object("postExecutionActions", problems) else { return nothing };
-    let inner = Fields::new(node, "postExecutionActions.");
-    inner.only(&["git", "uploadFiles", "when"], problems);
-    let when = match inner.text("when", problems).as_deref() {
-        None | Some("success") => When::Success,
-        Some("always") => When::Always,
-        Some(_) => {
-            problems.value("postExecutionActions.when", "success or always");
-            When::Success
-        }
-    };
-    PostExecutionActions {
-        git: git_action(inner, cloned, problems),
-        upload: upload_action(inner, problems),
-        when,
-    }
-}
-
-fn git_action(fields: Fields<'_>, cloned: Option<&str>, problems: &mut Problems) -> Option<GitAction> {
-    let node = fields.object("git", problems)?;
-    let inner = Fields::new(node, "postExecutionActions.git.");
-    inner.only(&["commit", "commitMessage", "push", "branch", "files", "conflictStrategy"], problems);
-    let branch = inner.text("branch", problems);
-    if let Some(branch) = &branch {
-        check_branch("postExecutionActions.git.branch", branch, problems);
-    }
-    let conflict_strategy = match inner.text("conflictStrategy", problems).as_deref() {
-        None | Some("auto") => ConflictStrategy::Auto,
-        Some("fail") => ConflictStrategy::Fail,
-        Some(_) => {
-            problems.value("postExecutionActions.git.conflictStrategy", "auto or fail");
-            ConflictStrategy::Auto
-        }
-    };
-    if cloned.is_none() && fields.get("git").is_some() {
-        problems.add(
-            "postExecutionActions.git",
-            "git_repo_required",
-            "postExecutionActions.git needs a gitRepo",
-        );
-    }
-    Some(GitAction {
-        commit: inner.boolean("commit", problems).unwrap_or(false),
-        commit_message: inner.short_text("commitMessage", MAX_MESSAGE_BYTES, problems),
-        push: inner.boolean("push", problems).unwrap_or(false),
-        branch: branch.or_else(|| cloned.map(String::from)),
-        files: inner.texts("files", MAX_GLOBS, MAX_GLOB_BYTES, problems),
-        conflict_strategy,
-    })
-}
-
-fn upload_action(fields: Fields<'_>, problems: &mut Problems) -> Option<UploadAction> {
-    let node = fields.object("uploadFiles", problems)?;
-    let inner = Fields::new(node, "postExecutionActions.uploadFiles.");
-    inner.only(&["globPatterns", "glob Patterns", "gcsPrefix"], problems);
-    let name = if inner.get("globPatterns").is_some() { "globPatterns" } else { "glob Patterns" };
-    let glob_patterns = inner.texts(name, MAX_GLOBS, MAX_GLOB_BYTES, problems);
-    if inner.get(name).is_none() {
-        problems.value("postExecutionActions.uploadFiles.globPatterns", "an array of strings");
-    }
-    Some(UploadAction { glob_patterns, prefix: path(inner, "gcsPrefix", problems) })
-}
-
-/// Servers of tools are started with secrets in their `env` and asked with secrets in their `headers`.
-fn mcp_secrets(config: Node<'_>) -> Vec<Secret<String>> {
-    let servers = config.get("mcpServers").into_iter().flat_map(|servers| servers.members().map(|m| m.value));
-    let maps = servers.flat_map(|server| [server.get("env"), server.get("headers")]).flatten();
-    let values = maps.flat_map(|map| map.members().filter_map(|member| member.value.as_str()));
-    values.map(|value| Secret::new(value.into_owned())).collect()
-}
-
 /// Half characters anywhere would be changed in silence on their way.
 fn no_lone_surrogates(root: Node<'_>, problems: &mut Problems) {
-    let mut open = alloc::vec![(root, String::new())];
-    while let Some((node, path)) = open.pop() {
-        let below = |name: &str| if path.is_empty() { name.to_string() } else { format!("{path}.{name}") };
-        let told = problems.0.iter().any(|problem| problem.member == path) || path == "metadata";
-        if !told && node.has_lone_surrogate() {
-            let message = format!("{path} holds half of a surrogate pair; send whole characters");
-            problems.add(&path, "lone_surrogate", message);
-        }
-        if path != "metadata" {
-            open.extend(node.members().map(|member| (member.value, below(&member.name()))));
-            open.extend(node.items().enumerate().map(|(index, item)| (item, format!("{path}[{index}]"))));
-        }
-    }
-}
-
-/// Writes the request in one spelling: sorted members, no credentials, one name for the globs.
-fn canonical(root: Node<'_>, repo: Option<&RepoUrl>) -> String {
-    let mut members: BTreeMap<String, String> = BTreeMap::new();
-    for member in root.members() {
-        let name = member.name().into_owned();
-        if CREDENTIALS.contains(&name.as_str()) || (member.value.is_null() && name != "callbackUrl") {
+    let mut walk = Walk::new(root);
+    while !problems.are_full()
+        && let Some(found) = walk.advance()
+    {
+        let name = found.member.map(|member| member.name());
+        if found.depth == 1 && name.as_deref() == Some("metadata") {
+            // It has a rule of its own.
+            walk.pass_over();
             continue;
         }
-        let text = match (name.as_str(), repo) {
-            ("gitRepo", Some(url)) => {
-                let mut text = String::new();
-                json::write_string(&mut text, url.as_str());
-                text
+        let in_name = found.member.is_some_and(|member| member.name_has_lone_surrogate());
+        if in_name || found.node.has_lone_surrogate() {
+            let path = walk.path("");
+            if !problems.are_told_of(&path) {
+                let message = format!("{path} holds half of a surrogate pair; send whole characters");
+                problems.add(&path, "lone_surrogate", message);
             }
-            _ => sorted(member.value, 0),
-        };
-        members.insert(name, text);
-    }
-    join(members)
-}
-
-/// Nesting was bounded before this is called.
-fn sorted(node: Node<'_>, depth: usize) -> String {
-    match node.kind() {
-        Kind::Object if depth <= MAX_DEPTH => {
-            let named = node.members().map(|member| {
-                let name = member.name();
-                let name =
-                    if name == "glob Patterns" { "globPatterns".to_string() } else { name.into_owned() };
-                (name, sorted(member.value, depth + 1))
-            });
-            join(named.collect())
-        }
-        Kind::Array if depth <= MAX_DEPTH => {
-            let items: Vec<_> = node.items().map(|item| sorted(item, depth + 1)).collect();
-            format!("[{}]", items.join(","))
-        }
-        Kind::Null | Kind::Bool | Kind::Number | Kind::String | Kind::Array | Kind::Object => {
-            json::normalise(node)
         }
     }
-}
-
-fn join(members: BTreeMap<String, String>) -> String {
-    let mut text = String::from("{");
-    for (index, (name, value)) in members.into_iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        json::write_string(&mut text, &name);
-        text.push(':');
-        text.push_str(&value);
-    }
-    text.push('}');
-    text
 }
 
 #[cfg(test)]

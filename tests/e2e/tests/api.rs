@@ -105,6 +105,26 @@ async fn each_mistake_has_its_answer() {
         (json!({"gitRepo": "file:///etc"}), 400, "gitRepo must be"),
         (json!({"gitRepo": "https://h.example/r", "gitBranch": "--upload-pack=x"}), 400, "gitBranch must be"),
         (json!({"sshKey": "not a key"}), 400, "sshKey must be an OpenSSH or PEM private key"),
+        (
+            json!({"sshKey": "-----BEGIN ENCRYPTED PRIVATE KEY-----\naGVsbG8=\n-----END ENCRYPTED PRIVATE KEY-----"}),
+            400,
+            "sshKey must be an OpenSSH or PEM private key without a passphrase",
+        ),
+        (
+            json!({"postExecutionActions": {"uploadFiles": {"globPatterns": ["../../etc/*"]}}}),
+            400,
+            "globPatterns[0] must be a glob relative to the workspace",
+        ),
+        (
+            json!({"postExecutionActions": {"uploadFiles": {"globPatterns": ["["]}}}),
+            400,
+            "globPatterns[0] must be a glob with a ] for each [",
+        ),
+        (
+            json!({"postExecutionActions": {"uploadFiles": {"globPatterns": ["a"], "glob Patterns": ["b"]}}}),
+            400,
+            "globPatterns may be given once",
+        ),
         (json!({"slashCommands": {"../x": {"content": "c"}}}), 400, "slashCommands.../x must be named by"),
         (json!({"permissionMode": "yolo"}), 400, "permissionMode must be one of"),
     ];

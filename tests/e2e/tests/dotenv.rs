@@ -102,9 +102,75 @@ fn values_that_people_have_are_read_back() {
 }
 
 #[test]
+fn values_that_mislead_readers_about_their_end_are_read_back() {
+    let (separator, other) = ('\u{2028}', '\u{2029}');
+    let values = [
+        // The next double quote that ends a line would end the value.
+        "\r\\".to_owned(),
+        "\nit's".to_owned(),
+        "\r\\\"\\".to_owned(),
+        "\r\\\"# x".to_owned(),
+        // A line that opens a quote to Python's.
+        "'\"\nX='".to_owned(),
+        "'\"\nX=\"".to_owned(),
+        "'\"\n'".to_owned(),
+        // To npm's, what follows a separator is a line.
+        format!("${{X}}{separator}NAME_1=x"),
+        format!("'\\{other}export NAME_1=x"),
+        format!("\"{separator}NAME_1='`"),
+        format!("\r\"{other}"),
+        "plain".to_owned(),
+    ];
+
+    check(&values);
+    for value in &values {
+        check(&[value.clone(), "\nit's".to_owned(), value.clone()]);
+    }
+
+    assert_eq!(dotenv::write(values.iter().map(|value| ("A", value.as_str()))).inexact, ["A"; 2]);
+}
+
+/// What a reader may take for something else, and some letters.
+const PIECES: &[&str] = &[
+    "a",
+    "ü",
+    "=",
+    "'",
+    "\"",
+    "`",
+    "#",
+    "$",
+    "\\",
+    "\\\\",
+    "\\\"",
+    "\\'",
+    "{",
+    "}",
+    "${X",
+    "\\n",
+    "\\r",
+    "\n",
+    "\r",
+    " ",
+    "\t",
+    "\u{2028}",
+    "\u{2029}",
+    "\nNAME_1=",
+    "NAME_2=",
+    "export ",
+];
+
+/// Few kinds of pieces at a time, so that those which mislead a reader together meet.
+fn value() -> impl Strategy<Value = String> {
+    let pieces = prop::sample::subsequence(PIECES, 1..=6)
+        .prop_flat_map(|kinds| prop::collection::vec(prop::sample::select(kinds), 0..8));
+    let end = prop::sample::select(vec!["", "", "", "\\", "\r\\"]);
+    (pieces, end).prop_map(|(pieces, end)| pieces.concat() + end)
+}
+
+#[test]
 fn generated_values_are_read_back() {
-    let value = "([a-c='\"`#$\\\\{}]|\\\\n|\\$\\{X|\n|\r| |ü){0,8}";
-    let file = proptest::collection::vec(value, VALUES);
+    let file = prop::collection::vec(value(), VALUES);
     let mut runner = TestRunner::deterministic();
 
     for _ in 0..FILES {

@@ -47,3 +47,24 @@ async fn a_line_past_the_limit_is_cut_and_counted() {
     assert_eq!(cut["type"], "text");
     assert!(cut["content"].as_str().unwrap().len() <= 65_536);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_a_command_past_the_limit_is_cut_and_counted() {
+    let agent = reachable(Path::new(env!("CARGO_BIN_EXE_fake-agent")));
+    let service = ServiceBuilder::new(env!("CARGO_BIN_EXE_legwork-under-test"), agent.as_str())
+        .env("MAX_LINE_BYTES", "100000")
+        .start();
+    let command = "printf '%300000s\\n' '' | tr ' ' x; echo short";
+
+    let id = service.submit(&modes(&["ok"]), None, json!({"preExecutionCommands": [command]})).await;
+    let record = service.wait_for_end(&id).await;
+    let lines: Vec<Value> =
+        service.log_lines(&id).await.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+
+    assert_eq!(record["status"], "completed", "{record:#}");
+    assert_eq!(record["log"]["linesTruncated"], 1);
+    let cut = lines.iter().find(|line| line["type"] == "text").unwrap();
+    assert_eq!(cut["truncatedBytes"], 300_000 - 65_536);
+    assert_eq!(cut["content"].as_str().unwrap().len(), 65_536);
+    assert!(lines.iter().any(|line| line["type"] == "command_output" && line["text"] == "short"));
+}

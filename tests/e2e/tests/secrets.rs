@@ -91,6 +91,25 @@ async fn secrets_that_are_common_words_do_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_says_how_many_forms_of_very_long_secrets_are_not_masked() {
+    let service = builder().start();
+    let long = |n: u32| -> String {
+        let pieces = (0..7000_u32).map(|digits| format!("{:x}.", digits.wrapping_mul(2_654_435_761) ^ n));
+        pieces.collect::<Vec<_>>().concat()
+    };
+    let secrets: serde_json::Map<String, serde_json::Value> =
+        (0..12).map(|n| (format!("LONG_{n}"), long(n).into())).collect();
+
+    let id = service.submit(&modes(&["ok"]), None, json!({"environmentSecrets": secrets})).await;
+    let record = service.wait_for_end(&id).await;
+    let lines = service.log_lines(&id).await;
+
+    assert_eq!(record["status"], "completed", "{record:#}");
+    assert!(lines[0].contains("\"session_init\""), "{}", lines[0]);
+    assert!(lines[1].contains("\"type\":\"warning\"") && lines[1].contains("are not masked"), "{}", lines[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_lets_one_token_and_two_paths_through() {
     let api = MessagesApi::start([Step::say("hello")]).await;
     let service = builder().env("ANTHROPIC_UPSTREAM_URL", &api.url()).start();

@@ -1,12 +1,14 @@
 //! The request's own commands, which run before the agent and as it does.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use legwork_core::{
     chunk::{LineSplitter, SplitLine},
     claude::log_line::{self, OutputStream},
     record::{ErrorCode, Summary},
+    redact::Redactor,
+    time::Timestamp,
 };
 use legwork_ports::agent::{AgentCommand, AgentError, AgentRun, ExitKind, Stderr};
 
@@ -100,23 +102,50 @@ impl Stage<'_> {
         };
         Err(Ended::Unplayable(Unplayable {
             code: ErrorCode::CommandFailed,
-            error: format!("The command {:?} of preExecutionCommands {how}", named(command)),
+            error: format!("The command {:?} of preExecutionCommands {how}", output.command),
             detail: Some(output.end).filter(|end| !end.is_empty()),
         }))
     }
 }
 
-fn named(command: &str) -> String {
-    let mut named: String = command.chars().take(NAMED_CHARS).collect();
-    if named.len() < command.len() {
+/// Returns how a command is named: masked before it is shortened, so that no secret is cut and missed.
+fn named(command: &str, redactor: &Redactor) -> String {
+    let masked = redactor.mask_text(command);
+    let mut named: String = masked.chars().take(NAMED_CHARS).collect();
+    if named.len() < masked.len() {
         named.push('…');
     }
     named
 }
 
+/// One line of a command's output, masked.
+#[derive(Debug, PartialEq, Eq)]
+struct MaskedLine {
+    text: String,
+    /// How much of it is not here, in bytes.
+    cut_bytes: u64,
+}
+
+impl MaskedLine {
+    fn of(line: SplitLine<'_>, redactor: &Redactor) -> Self {
+        let text = line.text();
+        let masked = if line.is_cut() { redactor.mask_cut_text(&text) } else { redactor.mask_text(&text) };
+        Self { text: masked.into_owned(), cut_bytes: line.cut_bytes() }
+    }
+
+    /// Returns the line of the log. One that was too long looks as one of the agent's.
+    fn logged(&self, command: &str, stream: OutputStream, now: Timestamp) -> String {
+        if self.cut_bytes > 0 {
+            return log_line::cut_text(&self.text, self.cut_bytes);
+        }
+        log_line::command_output(command, stream, &self.text, now)
+    }
+}
+
 /// What a command writes, on its way into the log.
 struct Output<'a> {
     stage: &'a Stage<'a>,
+    /// How the command is named.
     command: String,
     stdout: LineSplitter,
     stderr: LineSplitter,
@@ -131,7 +160,7 @@ impl<'a> Output<'a> {
         let max_line_bytes = stage.engine.settings().log.max_line_bytes;
         Self {
             stage,
-            command: stage.redactor.mask_text(&named(command)).into_owned(),
+            command: named(command, &stage.redactor),
             stdout: LineSplitter::new(max_line_bytes),
             stderr: LineSplitter::new(max_line_bytes),
             end: String::new(),
@@ -149,35 +178,35 @@ impl<'a> Output<'a> {
     }
 
     fn take(&mut self, stream: OutputStream, bytes: &[u8]) {
+        let redactor = &self.stage.redactor;
         let mut lines = Vec::new();
-        let splitter = match stream {
-            OutputStream::Stdout => &mut self.stdout,
-            OutputStream::Stderr => &mut self.stderr,
-        };
-        splitter.push(bytes, |line| lines.push(text(line)));
+        self.splitter(stream).push(bytes, |line| lines.push(MaskedLine::of(line, redactor)));
         self.write(stream, &lines);
     }
 
     fn finish(&mut self) {
+        let redactor = &self.stage.redactor;
         for stream in [OutputStream::Stdout, OutputStream::Stderr] {
             let mut lines = Vec::new();
-            let splitter = match stream {
-                OutputStream::Stdout => &mut self.stdout,
-                OutputStream::Stderr => &mut self.stderr,
-            };
-            splitter.finish(|line| lines.push(text(line)));
+            self.splitter(stream).finish(|line| lines.push(MaskedLine::of(line, redactor)));
             self.write(stream, &lines);
         }
     }
 
-    fn write(&mut self, stream: OutputStream, lines: &[String]) {
+    fn splitter(&mut self, stream: OutputStream) -> &mut LineSplitter {
+        match stream {
+            OutputStream::Stdout => &mut self.stdout,
+            OutputStream::Stderr => &mut self.stderr,
+        }
+    }
+
+    fn write(&mut self, stream: OutputStream, lines: &[MaskedLine]) {
         let now = self.stage.engine.ports().clock.now();
         for line in lines {
-            let line = self.stage.redactor.mask_text(line);
-            self.end.push_str(&line);
+            self.end.push_str(&line.text);
             self.end.push('\n');
-            let json = log_line::command_output(&self.command, stream, &line, now);
-            self.waiting.push(json.as_bytes());
+            self.waiting.push(line.logged(&self.command, stream, now).as_bytes());
+            self.stage.lines_cut.fetch_add(u64::from(line.cut_bytes > 0), Ordering::Relaxed);
         }
         let mut surplus = self.end.len().saturating_sub(TOLD_BYTES);
         while !self.end.is_char_boundary(surplus) {
@@ -187,6 +216,60 @@ impl<'a> Output<'a> {
     }
 }
 
-fn text(line: SplitLine<'_>) -> String {
-    String::from_utf8_lossy(line.bytes()).into_owned()
+#[cfg(test)]
+mod tests {
+    use legwork_core::redact::SecretKind;
+
+    use super::*;
+
+    const SECRET: &str = "hunter2-hunter2-hunter2";
+
+    fn redactor() -> Redactor {
+        Redactor::new([(SecretKind::Credential, SECRET)])
+    }
+
+    fn read(bytes: &[u8], max_line_bytes: usize) -> Vec<MaskedLine> {
+        let (redactor, mut splitter) = (redactor(), LineSplitter::new(max_line_bytes));
+        let mut lines = Vec::new();
+        splitter.push(bytes, |line| lines.push(MaskedLine::of(line, &redactor)));
+        splitter.finish(|line| lines.push(MaskedLine::of(line, &redactor)));
+        lines
+    }
+
+    #[test]
+    fn a_command_is_masked_before_it_is_shortened() {
+        let before = "x".repeat(NAMED_CHARS - 10);
+
+        assert_eq!(named(&format!("{before}{SECRET}"), &redactor()), format!("{before}***"));
+        assert_eq!(
+            named(&format!("{before}{SECRET} > out.txt"), &redactor()),
+            format!("{before}*** > out.…")
+        );
+        assert_eq!(named("make all", &redactor()), "make all");
+    }
+
+    #[test]
+    fn a_line_within_the_limit_is_one_of_the_command() {
+        let lines = read(format!("a {SECRET}\nb").as_bytes(), 100);
+        let logged = lines[0].logged("make", OutputStream::Stderr, Timestamp::from_unix_ms(0));
+
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            logged,
+            r#"{"type":"command_output","command":"make","stream":"stderr","text":"a ***","timestamp":"1970-01-01T00:00:00.000Z"}"#
+        );
+    }
+
+    #[test]
+    fn a_line_past_the_limit_is_masked_at_its_cut_and_tells_what_is_missing() {
+        let lines = read(format!("0123456789{SECRET}\n").as_bytes(), 30);
+        let logged = lines[0].logged("make", OutputStream::Stdout, Timestamp::from_unix_ms(0));
+
+        assert_eq!(logged, r#"{"type":"text","content":"0123456789***","truncatedBytes":3}"#);
+    }
+
+    #[test]
+    fn a_character_that_the_cut_fell_into_is_left_out() {
+        assert_eq!(read("aüüüü\n".as_bytes(), 4), [MaskedLine { text: "aü".to_owned(), cut_bytes: 5 }]);
+    }
 }

@@ -1,6 +1,13 @@
 //! Everything around the agent: its log, its folders, its gateway; and how they come to an end.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use legwork_core::{
@@ -80,6 +87,8 @@ pub(super) struct Stage<'a> {
     pub(super) stop: CancellationToken,
     pub(super) redactor: Arc<Redactor>,
     pub(super) log: LogWriter,
+    /// Lines of the request's commands of which only the beginning was kept.
+    pub(super) lines_cut: AtomicU64,
 }
 
 impl<'a> Stage<'a> {
@@ -94,7 +103,7 @@ impl<'a> Stage<'a> {
         let log =
             LogWriter::start(engine.ports(), &record.task_id, record.first_chunk, &engine.settings().log);
         let redactor = Arc::new(redactor(engine, claimed.request.as_ref().ok()));
-        Self { engine, worker, claimed, orders, stop, redactor, log }
+        Self { engine, worker, claimed, orders, stop, redactor, log, lines_cut: AtomicU64::new(0) }
     }
 
     /// Plays the run and returns what ends the attempt.
@@ -119,6 +128,13 @@ impl<'a> Stage<'a> {
         let now = self.engine.ports().clock.now();
         let line = log_line::session_init(self.claimed.record.attempt, &isolation, now);
         self.log.write(LineBatch::one(&line)).await;
+        let left_out = self.redactor.left_out();
+        if left_out > 0 {
+            self.warn(&format!(
+                "the request has so many or so long secrets that {left_out} encoded forms of the longest are not masked"
+            ))
+            .await;
+        }
     }
 
     /// Prepares the workspace and runs the agent in it.
@@ -357,7 +373,7 @@ impl<'a> Stage<'a> {
             return Closing::NotOurs;
         }
         let mut log = end.facts;
-        log.lines_truncated = found.lines_truncated;
+        log.lines_truncated = found.lines_truncated.saturating_add(self.lines_cut.load(Ordering::Relaxed));
         Closing::End(Box::new(Outcome {
             verdict: found.verdict,
             summary: found.summary,

@@ -5,9 +5,7 @@ use alloc::{format, vec};
 use proptest::prelude::*;
 
 use super::*;
-
-const SSH_KEY: &str =
-    "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE=\n-----END OPENSSH PRIVATE KEY-----\n";
+use crate::request::key::ED25519;
 
 fn limits() -> RequestLimits {
     RequestLimits {
@@ -67,7 +65,7 @@ fn every_member_that_is_set_is_read_as_it_was_given() {
     let commands = [PromptFile::new("a-1", "Do\n"), PromptFile::new("b", "")];
     let agents =
         [PromptFile { frontmatter: Some("{\"model\":\"m\"}".to_owned()), ..PromptFile::new("c", "Be") }];
-    let (ssh_key, token, value) = (secret(SSH_KEY), secret("git-token"), secret("v\u{1f}\"ü"));
+    let (ssh_key, token, value) = (secret(ED25519), secret("git-token"), secret("v\u{1f}\"ü"));
     let mut builder = RequestBuilder::new("p", Credential::OAuthToken(secret("oat")));
     builder
         .callback_url("https://a.example/hook?x=1")
@@ -162,7 +160,7 @@ fn what_is_wrong_is_refused_by_name() {
 #[test]
 fn values_are_not_shown() {
     let mut builder = builder();
-    builder.ssh_key(&secret(SSH_KEY));
+    builder.ssh_key(&secret(ED25519));
 
     let shown = format!("{builder:?}");
 

@@ -5,7 +5,7 @@ use std::string::String as StdString;
 use proptest::prelude::*;
 
 use super::*;
-use crate::request::PermissionMode;
+use crate::{redact::SecretKind, request::PermissionMode};
 
 fn limits() -> RequestLimits {
     RequestLimits {
@@ -83,6 +83,45 @@ fn limits_are_kept() {
 }
 
 #[test]
+fn entries_of_lists_are_told_by_their_place() {
+    check_refused("\"allowedTools\":[\"\",\"-x\"]", "allowedTools[0] must be a string of 1 to");
+    let error = parse_with("\"allowedTools\":[\"\",\"Read\",\"-x\"]").unwrap_err();
+
+    assert_eq!(error.problems()[1].message, "allowedTools[2] must be a tool or a rule such as Bash(git *)");
+}
+
+#[test]
+fn globs_that_can_match_nothing_are_refused() {
+    let uploading = |glob: &str| {
+        format!("\"postExecutionActions\":{{\"uploadFiles\":{{\"globPatterns\":[\"*\",\"{glob}\"]}}}}")
+    };
+    let path = "postExecutionActions.uploadFiles.globPatterns[1]";
+
+    for glob in ["../../etc/*", "/etc/*"] {
+        check_refused(&uploading(glob), &format!("{path} must be a glob relative to the workspace"));
+    }
+    check_refused(&uploading("["), &format!("{path} must be a glob with a ] for each ["));
+    check_refused(
+        "\"gitRepo\":\"https://h/r\",\"postExecutionActions\":{\"git\":{\"commit\":true,\"files\":[\"../x\"]}}",
+        "postExecutionActions.git.files[0] must be a glob relative to the workspace",
+    );
+    assert!(parse_with(&uploading("./out/**/*.{md,txt}")).is_ok());
+}
+
+#[test]
+fn keys_that_nobody_can_use_are_refused() {
+    let key = |label: &str, body: &str| {
+        format!("\"sshKey\":\"-----BEGIN {label}-----\\n{body}\\n-----END {label}-----\"")
+    };
+
+    check_refused(&key("OPENSSH PRIVATE KEY", "aGVsbG8="), "sshKey must be an OpenSSH or PEM private key");
+    check_refused(
+        &key("ENCRYPTED PRIVATE KEY", "aGVsbG8="),
+        "sshKey must be an OpenSSH or PEM private key without a passphrase",
+    );
+}
+
+#[test]
 fn nesting_is_bounded() {
     let deep = |levels: usize| format!("\"metadata\":{}1{}", "{\"a\":".repeat(levels), "}".repeat(levels));
 
@@ -115,6 +154,25 @@ fn both_spellings_of_globs_are_one() {
 }
 
 #[test]
+fn globs_are_given_in_one_spelling_only() {
+    check_refused(
+        "\"postExecutionActions\":{\"uploadFiles\":{\"globPatterns\":[\"a\"],\"glob Patterns\":[\"b\"]}}",
+        "postExecutionActions.uploadFiles.globPatterns may be given once",
+    );
+    let with_null =
+        "\"postExecutionActions\":{\"uploadFiles\":{\"globPatterns\":null,\"glob Patterns\":[\"b\"]}}";
+    assert!(parse_with(with_null).is_ok());
+}
+
+#[test]
+fn names_that_only_look_like_the_globs_make_another_request() {
+    let one = parse_with("\"metadata\":{\"glob Patterns\":1}").unwrap();
+    let other = parse_with("\"metadata\":{\"globPatterns\":1}").unwrap();
+
+    assert_ne!(one.canonical, other.canonical);
+}
+
+#[test]
 fn secrets_are_found_wherever_they_are() {
     let more = r#""gitRepo":"https://u:pw@h.example/r","environmentSecrets":{"A":"env-value"},"mcpConfig":{"mcpServers":{"s":{"env":{"T":"mcp-env"},"headers":{"Authorization":"mcp-header"}}}}"#;
     let parsed = parse_with(more).unwrap();
@@ -122,6 +180,57 @@ fn secrets_are_found_wherever_they_are() {
     let secrets: Vec<&str> = parsed.request.secrets().into_iter().map(|(_, text)| text).collect();
 
     assert_eq!(secrets, ["k-1234", "pw", "mcp-env", "mcp-header", "env-value"]);
+}
+
+#[test]
+fn settings_of_tool_servers_are_no_credentials() {
+    let more = r#""mcpConfig":{"mcpServers":{"s":{"env":{"MODE":"fast"},"headers":{"Authorization":"Bearer tok-12345678","X-Key":"${KEY}"}}}}"#;
+    let parsed = parse_with(more).unwrap();
+
+    let found = parsed.request.secrets();
+
+    let of_servers = [(SecretKind::Environment, "fast"), (SecretKind::Environment, "tok-12345678")];
+    assert_eq!(found.split_first(), Some((&(SecretKind::Credential, "k-1234"), &of_servers[..])));
+}
+
+#[test]
+fn half_characters_in_names_are_told() {
+    check_refused(
+        "\"mcpConfig\":{\"mcpServers\":{\"a\\ud800\":{}}}",
+        "mcpConfig.mcpServers.a\u{fffd} holds half",
+    );
+    check_refused(
+        "\"metadata\":{\"a\\ud800\":1}",
+        "metadata.a\u{fffd} holds half of a surrogate pair; send it",
+    );
+}
+
+#[test]
+fn of_many_mistakes_so_many_are_told_as_anybody_reads() {
+    let members: Vec<String> = (0..20_000).map(|n| format!("\"unknown{n}\":1")).collect();
+
+    let error = parse_with(&members.join(",")).unwrap_err();
+
+    assert_eq!(error.problems().len(), 100);
+    assert_eq!(error.to_string(), "unknown0 is not a known member");
+}
+
+#[test]
+fn a_long_name_is_shown_shortened_however_much_is_below_it() {
+    let (name, zeros) = ("n".repeat(200_000), "0,".repeat(50_000));
+    let below = |value: &str| format!("{{\"{name}\":[{zeros}{value}]}}");
+    let shown = "n".repeat(100) + "…";
+
+    check_refused(&format!("\"{name}\":1"), &format!("{shown} is not a known member"));
+    check_refused(
+        &format!("\"metadata\":{}", below("1e999")),
+        &format!("metadata.{shown}[50000] is a number"),
+    );
+    check_refused(&format!("\"metadata\":{}", below("1")), "metadata must not be larger than");
+    check_refused(
+        &format!("\"mcpConfig\":{}", below("\"\\ud800\"")),
+        &format!("mcpConfig.{shown}[50000] holds half"),
+    );
 }
 
 proptest! {

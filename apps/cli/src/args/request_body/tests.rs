@@ -161,8 +161,15 @@ fn options_of_the_agent_become_members() {
 
 #[test]
 fn a_repository_comes_with_its_key_and_token_from_files() {
-    const KEY: &str =
-        "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjE=\n-----END OPENSSH PRIVATE KEY-----\n";
+    /// `ssh-keygen -t ed25519` has written it, and it opens nothing.
+    const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
+QyNTUxOQAAACCCFFcoXNdgYMuf3jJxAN/sMFUt5YDjyQCA8K1vNvoiHgAAAIgGHnxLBh58
+SwAAAAtzc2gtZWQyNTUxOQAAACCCFFcoXNdgYMuf3jJxAN/sMFUt5YDjyQCA8K1vNvoiHg
+AAAECLO5r6vNEUG7U9BbOH30yZj5qhjQnMjNFsMsGaGdts+4IUVyhc12Bgy5/eMnEA3+ww
+VS3lgOPJAIDwrW82+iIeAAAAAAECAwQF
+-----END OPENSSH PRIVATE KEY-----
+";
     let files = Files::of(&[("id", KEY), ("token", " ghp_1\n"), ("empty", "\n")]);
     check(
         &[
