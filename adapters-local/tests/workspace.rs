@@ -118,14 +118,18 @@ impl Forge {
 #[async_trait]
 impl Upstream for Forge {
     async fn remote(&self, way: Way) -> Remote {
-        let by_token =
-            |url: String| Remote { url, ssh_key: None, token: Some(Secret::new(TOKEN.to_owned())) };
+        let by_token = |url: String| Remote {
+            url,
+            ssh_key: None,
+            user: None,
+            token: Some(Secret::new(TOKEN.to_owned())),
+        };
         match way {
             Way::Token => by_token(self.http.url(NAME)),
             Way::Key => {
                 let server = self.ssh().await;
                 let ssh_key = Some(Secret::new(server.client_key()));
-                Remote { url: server.url(NAME), ssh_key, token: None }
+                Remote { url: server.url(NAME), ssh_key, user: None, token: None }
             }
             Way::Closed => by_token(format!("http://{}/{NAME}.git", self.closed.local_addr().unwrap())),
             Way::Silent => by_token(self.silent().await.url(NAME)),
@@ -138,6 +142,10 @@ impl Upstream for Forge {
 
     fn fail_next_request(&self) {
         self.http.fail_next(1);
+    }
+
+    fn last_user(&self) -> Option<String> {
+        self.http.users().pop()
     }
 
     fn commit(&self, branch: &str, message: &str, files: &[(&str, &str)]) -> String {

@@ -7,11 +7,12 @@ use std::{
     path::Path,
 };
 
-use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
 use legwork_core::request::RelativePath;
 use legwork_ports::workspace::{FoundFile, FoundFiles};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, fstat, open, openat2};
 use walkdir::WalkDir;
+
+use super::globs;
 
 /// The most files that one task may have matched.
 pub const MAX_FOUND_FILES: usize = 10_000;
@@ -32,7 +33,7 @@ pub(super) fn find_files(work: &Path, globs: &[String]) -> FoundFiles {
 
 fn find_among(work: &Path, globs: &[String], at_most: usize) -> FoundFiles {
     let mut problems = Problems::default();
-    let set = set(globs, &mut problems);
+    let set = globs::set(globs, |problem| problems.tell(problem));
     let walk = WalkDir::new(work)
         .min_depth(1)
         .max_depth(MAX_DEPTH)
@@ -104,25 +105,6 @@ impl Problems {
         let untold = (self.untold > 0).then(|| format!("{} more like these", self.untold));
         self.told.into_iter().chain(untold)
     }
-}
-
-fn set(globs: &[String], problems: &mut Problems) -> GlobSet {
-    let mut set = GlobSetBuilder::new();
-    for glob in globs {
-        let mut spelled = glob.trim_start_matches("./").to_owned();
-        // A folder is everything in it.
-        if spelled.ends_with('/') {
-            spelled.push_str("**");
-        }
-        match GlobBuilder::new(&spelled).literal_separator(true).backslash_escape(true).build() {
-            Ok(built) => drop(set.add(built)),
-            Err(error) => problems.tell(format!("the glob {glob} is none: {}", error.kind())),
-        }
-    }
-    set.build().unwrap_or_else(|error| {
-        problems.tell(format!("the globs cannot be used: {error}"));
-        GlobSet::empty()
-    })
 }
 
 /// Opens a regular file below the workspace, through no link, without waiting for anybody.

@@ -20,8 +20,8 @@ use legwork_core::{
 use legwork_ports::{
     agent::FileReach,
     workspace::{
-        CloneOrder, Cloned, Commit, CommitOrder, ConfigFile, Folders, FoundFiles, GitError, GitLimits, Leak,
-        Placed, PlacedFile, PushAnswer, Rebase, SigningAgent, Workspace, WorkspaceError,
+        CloneOrder, Cloned, Commit, CommitOrder, Committed, ConfigFile, Folders, FoundFiles, GitError,
+        GitLimits, Leak, Placed, PlacedFile, PushAnswer, Rebase, SigningAgent, Workspace, WorkspaceError,
     },
 };
 use rustix::{fs::OFlags, process::geteuid};
@@ -228,13 +228,34 @@ impl Workspace for LocalWorkspace {
         Ok(placed)
     }
 
+    async fn renew(
+        &self,
+        folders: &Folders,
+        placed: &mut Placed,
+        files: Vec<PlacedFile>,
+    ) -> Result<Vec<String>, WorkspaceError> {
+        let (theirs, mut so_far, work) = (folders.clone(), placed.clone(), folders.work.clone());
+        let (so_far, renewed) = blocking(&self.base, move || {
+            let renewed = place::renew(&theirs, &mut so_far, files);
+            Ok((so_far, renewed))
+        })
+        .await?;
+        *placed = so_far;
+        let found = renewed.map_err(failed("putting files into", &work))?;
+        // The task may have made anything of its repository. What the service commits does not depend on it.
+        if let Err(error) = git::hide(&self.bench, folders, placed).await {
+            tracing::warn!(error = %error, "git was not told to pass over what is covered again");
+        }
+        Ok(found)
+    }
+
     async fn put_back(&self, folders: &Folders, placed: &Placed) -> Result<Vec<String>, WorkspaceError> {
         let (theirs, files, work) = (folders.clone(), placed.clone(), folders.work.clone());
         let changed = blocking(&self.base, move || {
             place::put_back(&theirs, &files).map_err(failed("taking files out of", &work))
         })
         .await?;
-        git::unhide(&self.bench, folders, placed).await.map_err(git_failed(&folders.work))?;
+        git::unhide(&self.bench, folders, placed).await;
         Ok(changed)
     }
 
@@ -252,7 +273,7 @@ impl Workspace for LocalWorkspace {
         cloned: Option<&Cloned>,
         order: Option<&CommitOrder>,
         limits: &GitLimits,
-    ) -> Result<Option<Commit>, GitError> {
+    ) -> Result<Committed, GitError> {
         git::commit(&self.bench, folders, cloned, order, limits).await
     }
 

@@ -10,6 +10,7 @@ mod accounts;
 mod descent;
 mod find;
 mod git;
+mod globs;
 mod local;
 mod place;
 mod removal;

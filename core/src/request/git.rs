@@ -11,7 +11,8 @@ use url::Url;
 
 use crate::secret::Secret;
 
-/// A repository's address: https, http, ssh, or scp-like; without a password.
+/// A repository's address: https, http, ssh, or scp-like; without a password, and where it is https or
+/// http without a user.
 ///
 /// # Examples
 /// ```
@@ -28,6 +29,15 @@ pub struct RepoUrl(String);
 #[error("an https, http or ssh URL, or user@host:path")]
 pub struct InvalidRepoUrl;
 
+/// Who logs in, as an address tells: what stands before its host.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UserInfo {
+    /// The user of an https or http address.
+    pub user: Option<Secret<String>>,
+    /// The password.
+    pub password: Option<Secret<String>>,
+}
+
 /// The repository a task works in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitSource {
@@ -39,11 +49,25 @@ pub struct GitSource {
     pub depth: u32,
     /// A private key for ssh.
     pub ssh_key: Option<Secret<String>>,
+    /// Who logs in with the token, where the address names somebody.
+    pub user: Option<Secret<String>>,
     /// A token for https.
     pub token: Option<Secret<String>>,
+    /// A password that the address has besides: secret, and not used.
+    pub other_password: Option<Secret<String>>,
     /// Whether the agent may sign with the key.
     pub agent_may_use_ssh_key: bool,
 }
+
+impl GitSource {
+    /// Returns what must not be shown.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &Secret<String>> {
+        [&self.ssh_key, &self.token, &self.other_password].into_iter().flatten()
+    }
+}
+
+/// The password that stands for none: the user is the token, as GitHub has it.
+const NO_PASSWORD: &str = "x-oauth-basic";
 
 /// Forges whose https addresses become ssh where a key is given.
 const FORGES: &[&str] = &["github.com", "gitlab.com", "bitbucket.org"];
@@ -54,11 +78,20 @@ impl RepoUrl {
         &self.0
     }
 
-    /// Parts an address from the password in it.
+    /// Parts an address from what is in it of who logs in. The user of an ssh address stays there.
     ///
     /// # Errors
     /// [`InvalidRepoUrl`].
-    pub fn parse(text: &str) -> Result<(Self, Option<Secret<String>>), InvalidRepoUrl> {
+    ///
+    /// # Examples
+    /// ```
+    /// use legwork_core::request::RepoUrl;
+    /// let (url, info) = RepoUrl::parse("https://me:hidden@git.example/r").unwrap();
+    /// assert_eq!(url.as_str(), "https://git.example/r");
+    /// assert_eq!(info.unwrap().password.unwrap().expose(), "hidden");
+    /// assert!(RepoUrl::parse("https://me:hidden@").is_err());
+    /// ```
+    pub fn parse(text: &str) -> Result<(Self, Option<UserInfo>), InvalidRepoUrl> {
         let bad = |c: char| c.is_control() || c.is_whitespace() || c == '\\';
         if text.is_empty() || text.len() > 2048 || text.starts_with('-') || text.contains(bad) {
             return Err(InvalidRepoUrl);
@@ -76,15 +109,17 @@ impl RepoUrl {
         {
             return Err(InvalidRepoUrl);
         }
-        let password = url.password().map(|password| Secret::new(decode(password)));
-        if password.is_some() {
-            // Only addresses without a host refuse to lose their userinfo.
-            url.set_password(None).map_err(|()| InvalidRepoUrl)?;
-            if url.scheme() != "ssh" {
-                url.set_username("").map_err(|()| InvalidRepoUrl)?;
-            }
+        let password = url.password().filter(|password| !password.is_empty());
+        let password = password.map(|password| Secret::new(decode(password)));
+        // Only addresses without a host refuse to lose their userinfo.
+        url.set_password(None).map_err(|()| InvalidRepoUrl)?;
+        let mut user = None;
+        if url.scheme() != "ssh" {
+            user = Some(decode(url.username())).filter(|user| !user.is_empty()).map(Secret::new);
+            url.set_username("").map_err(|()| InvalidRepoUrl)?;
         }
-        Ok((Self(url.to_string()), password))
+        let info = UserInfo { user, password };
+        Ok((Self(url.to_string()), Some(info).filter(|info| *info != UserInfo::default())))
     }
 
     /// Returns the address to clone from: with a key, https addresses of the common forges become ssh.
@@ -109,6 +144,20 @@ impl RepoUrl {
     }
 }
 
+impl UserInfo {
+    /// Tells who logs in with what, and which password is not used: a token that was given besides comes
+    /// before a password, and where there is neither, the user is the token.
+    pub(super) fn login(self, token: Option<Secret<String>>) -> [Option<Secret<String>>; 3] {
+        let Self { user, password } = self;
+        let password = password.filter(|password| password.expose() != NO_PASSWORD);
+        match (token, password) {
+            (Some(token), password) => [user, Some(token), password],
+            (None, Some(password)) => [user, Some(password), None],
+            (None, None) => [None, user, None],
+        }
+    }
+}
+
 impl FromStr for RepoUrl {
     type Err = InvalidRepoUrl;
 
@@ -118,7 +167,7 @@ impl FromStr for RepoUrl {
 }
 
 fn decode(text: &str) -> String {
-    let pair = format!("p={}", text.replace('+', "%2B"));
+    let pair = format!("p={}", text.replace('+', "%2B").replace('&', "%26"));
     let decoded = url::form_urlencoded::parse(pair.as_bytes()).next().map(|(_, value)| value.into_owned());
     decoded.unwrap_or_default()
 }
@@ -184,12 +233,42 @@ fn has_lock_suffix(part: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_password_is_taken_out_of_the_address() {
-        let (url, password) = RepoUrl::parse("https://me:s%40cret@git.example/o/r.git").unwrap();
+    #[track_caller]
+    fn check_login(url: &str, token: Option<&str>, expected: [Option<&str>; 3]) {
+        let secret = |text: &str| Secret::new(text.to_owned());
+        let (parsed, info) = RepoUrl::parse(url).unwrap();
 
-        assert_eq!(url.as_str(), "https://git.example/o/r.git");
-        assert_eq!(password.unwrap().expose(), "s@cret");
+        let login = info.unwrap_or_default().login(token.map(secret));
+
+        assert_eq!(parsed.as_str(), "https://git.example/o/r.git");
+        assert!(login == expected.map(|text| text.map(secret)), "{url} {token:?}");
+    }
+
+    #[test]
+    fn who_logs_in_is_taken_out_of_the_address() {
+        let plain = "https://git.example/o/r.git";
+        let with_user = "https://me@git.example/o/r.git";
+        let whole = "https://m%40e:s%40cret@git.example/o/r.git";
+
+        check_login(plain, None, [None, None, None]);
+        check_login(plain, Some("t"), [None, Some("t"), None]);
+        check_login(with_user, None, [None, Some("me"), None]);
+        check_login(with_user, Some("t"), [Some("me"), Some("t"), None]);
+        check_login(whole, None, [Some("m@e"), Some("s@cret"), None]);
+        check_login(whole, Some("t"), [Some("m@e"), Some("t"), Some("s@cret")]);
+        check_login("https://me:a&b+c%20d@git.example/o/r.git", None, [Some("me"), Some("a&b+c d"), None]);
+        check_login("https://t:@git.example/o/r.git", None, [None, Some("t"), None]);
+        check_login("https://:t@git.example/o/r.git", None, [None, Some("t"), None]);
+        check_login("https://t:x-oauth-basic@git.example/o/r.git", None, [None, Some("t"), None]);
+    }
+
+    #[test]
+    fn the_user_of_an_ssh_address_stays_there() {
+        let (url, info) = RepoUrl::parse("ssh://git:hidden@git.example/r").unwrap();
+
+        assert_eq!(url.as_str(), "ssh://git@git.example/r");
+        assert!(info.unwrap().user.is_none());
+        assert_eq!(RepoUrl::parse("git@git.example:r").unwrap().1, None);
     }
 
     #[test]

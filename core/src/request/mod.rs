@@ -22,7 +22,7 @@ pub use address::HostPattern;
 pub use builder::RequestBuilder;
 pub use callback_url::{CallbackUrl, InvalidCallbackUrl};
 pub use error::{Problem, RequestError, StoredRequestError};
-pub use git::{GitSource, InvalidRepoUrl, RepoUrl, is_branch_name};
+pub use git::{GitSource, InvalidRepoUrl, RepoUrl, UserInfo, is_branch_name};
 pub use path::{InvalidRelativePath, RelativePath};
 
 use alloc::{string::String, vec::Vec};
@@ -266,7 +266,7 @@ impl TaskRequest {
     /// Returns what must not appear in text that is stored or sent.
     pub fn secrets(&self) -> Vec<(SecretKind, &str)> {
         let (Credential::ApiKey(key) | Credential::OAuthToken(key)) = &self.credential;
-        let git = self.git.iter().flat_map(|git| [git.ssh_key.as_ref(), git.token.as_ref()]).flatten();
+        let git = self.git.iter().flat_map(GitSource::secrets);
         let own = core::iter::once(key).chain(git);
         let own = own.map(|secret| (SecretKind::Credential, secret.expose().as_str()));
         // Plain settings stand among these, in both places.

@@ -14,7 +14,7 @@ use alloc::{
 use self::{actions::actions, canonical::canonical, environment::environment, prompt_files::prompt_files};
 use super::{
     CallbackUrl, Credential, GitSource, Parsed, RelativePath, RepoUrl, RequestError, RequestLimits, Route,
-    TaskRequest,
+    TaskRequest, UserInfo,
     fields::{Fields, Problems},
     git::is_branch_name,
     key, mcp, metadata,
@@ -251,7 +251,7 @@ fn task_id(fields: Fields<'_>, problems: &mut Problems) -> Option<TaskId> {
     }
 }
 
-fn repository(fields: Fields<'_>, problems: &mut Problems) -> Option<(RepoUrl, Option<Secret<String>>)> {
+fn repository(fields: Fields<'_>, problems: &mut Problems) -> Option<(RepoUrl, Option<UserInfo>)> {
     let text = fields.text("gitRepo", problems)?;
     match RepoUrl::parse(&text) {
         Ok(parsed) => Some(parsed),
@@ -264,7 +264,7 @@ fn repository(fields: Fields<'_>, problems: &mut Problems) -> Option<(RepoUrl, O
 
 fn git(
     fields: Fields<'_>,
-    url: Option<&(RepoUrl, Option<Secret<String>>)>,
+    url: Option<&(RepoUrl, Option<UserInfo>)>,
     problems: &mut Problems,
 ) -> Option<GitSource> {
     let branch = fields.text("gitBranch", problems).unwrap_or_else(|| "main".to_string());
@@ -277,15 +277,20 @@ fn git(
             None
         }
     });
-    let token = fields.short_text("gitToken", MAX_CREDENTIAL_BYTES, problems).map(Secret::new);
+    let token = fields
+        .short_text("gitToken", MAX_CREDENTIAL_BYTES, problems)
+        .map(|token| Secret::new(token.trim().to_string()));
     let agent_may_use_ssh_key = fields.boolean("agentMayUseSshKey", problems).unwrap_or(false);
-    let (url, password) = url?;
+    let (url, info) = url?;
+    let [user, token, other_password] = info.clone().unwrap_or_default().login(token);
     Some(GitSource {
         url: url.clone(),
         branch,
         depth,
         ssh_key,
-        token: token.or_else(|| password.clone()),
+        user,
+        token,
+        other_password,
         agent_may_use_ssh_key,
     })
 }

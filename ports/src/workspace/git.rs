@@ -12,6 +12,8 @@ pub struct Remote {
     pub url: String,
     /// A private key for ssh, as OpenSSH takes it.
     pub ssh_key: Option<Secret<String>>,
+    /// Who logs in with the token; nothing: whom the host lets in with any.
+    pub user: Option<Secret<String>>,
     /// A token for https.
     pub token: Option<Secret<String>>,
 }
@@ -34,6 +36,10 @@ pub struct CloneOrder {
     pub branch: String,
     /// How many commits are fetched; 0: all, and all branches.
     pub depth: u32,
+    /// Who commits where the agent names nobody.
+    pub default_name: String,
+    /// That one's address.
+    pub default_email: String,
 }
 
 /// What was cloned, as the service itself saw it: the agent cannot change this.
@@ -45,6 +51,8 @@ pub struct Cloned {
     pub branch: String,
     /// The commit that the work begins with.
     pub commit: String,
+    /// Commits that the remote has: the newest of each branch and tag that was fetched.
+    pub known: Vec<String>,
     /// Commits whose parents were not fetched.
     pub shallow: Vec<String>,
     /// The keys of the hosts that were met, as OpenSSH keeps them.
@@ -58,8 +66,13 @@ pub struct Cloned {
 pub struct CommitOrder {
     /// The message.
     pub message: String,
-    /// Globs of what to commit, relative to the workspace; empty: all changes.
+    /// Globs of what to commit, relative to the workspace, as [`Workspace::find_files`] reads them; empty:
+    /// all changes.
+    ///
+    /// [`Workspace::find_files`]: super::Workspace::find_files
     pub files: Vec<String>,
+    /// Paths relative to the workspace that stay as the last commit has them, and all below them.
+    pub except: Vec<String>,
     /// Who commits where the repository names nobody.
     pub default_name: String,
     /// That one's address.
@@ -75,6 +88,15 @@ pub struct Commit {
     pub message: String,
     /// Who committed it: name and address.
     pub committer: (String, String),
+}
+
+/// What came of committing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// The newest commit of the task's, whoever made it; nothing where there is none.
+    pub commit: Option<Commit>,
+    /// What was left out, or asked for in vain, in words for people, not masked.
+    pub problems: Vec<String>,
 }
 
 /// Something on its way out that must not get there.
@@ -103,11 +125,12 @@ pub enum PushAnswer {
 /// What came of a rebase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebase {
-    /// The work on top of what the remote has; nothing where that could not be done.
-    pub commit: Option<String>,
+    /// The work on top of what the remote has, or what the remote has where that is all of it; nothing
+    /// where it could not be done.
+    pub commit: Option<Commit>,
     /// What the remote has.
     pub remote_sha: String,
-    /// Files that both sides have changed in the same places.
+    /// Files that both sides have changed in the same places, each by a name that one of them has.
     pub conflict_files: Vec<String>,
 }
 

@@ -5,8 +5,8 @@ mod git;
 
 pub use files::{FoundFile, FoundFiles, Placed, PlacedFile};
 pub use git::{
-    CloneOrder, Cloned, Commit, CommitOrder, GitError, GitLimits, GitProblem, Leak, PushAnswer, Rebase,
-    Remote,
+    CloneOrder, Cloned, Commit, CommitOrder, Committed, GitError, GitLimits, GitProblem, Leak, PushAnswer,
+    Rebase, Remote,
 };
 
 use std::{fmt, fs::File, path::PathBuf, sync::Arc};
@@ -109,8 +109,9 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
     async fn directory(&self, folders: &Folders, relative: Option<&str>) -> Result<PathBuf, WorkspaceError>;
 
     /// Clones into [`Folders::work`], which is empty, and checks the branch out as the agent's own
-    /// repository, whose `origin` is the address without credentials. Tries again where only the
-    /// network failed. Nothing can ask a person for anything.
+    /// repository, whose `origin` is the address without credentials, and in which whoever names nobody
+    /// commits as the order says. Tries again where only the network failed. Nothing can ask a person for
+    /// anything.
     ///
     /// # Errors
     /// What stands against it; nothing of it runs then.
@@ -122,14 +123,30 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Cloned, GitError>;
 
     /// Puts files below [`Folders::work`] for the time of the run, moving away what is there, links
-    /// included: nothing is written through a link. In a repository they are kept out of commits.
+    /// included: nothing is written through a link. In a repository they are kept out of commits. Paths
+    /// that are given twice, or that are above another one, are refused before anything is done.
     ///
     /// # Errors
     /// `Machine`; some files may have been put there.
     async fn place(&self, folders: &Folders, files: Vec<PlacedFile>) -> Result<Placed, WorkspaceError>;
 
+    /// Puts files there as [`Workspace::place`] does, and adds to what was placed. One that is there as it
+    /// is stays. Where the task has put something else in the place of a placed file, that is moved away,
+    /// to be put back in place of what was moved away before. Returns the paths where something was. The
+    /// state of a repository is no matter.
+    ///
+    /// # Errors
+    /// `Machine`; what was put there until then has been added.
+    async fn renew(
+        &self,
+        folders: &Folders,
+        placed: &mut Placed,
+        files: Vec<PlacedFile>,
+    ) -> Result<Vec<String>, WorkspaceError>;
+
     /// Takes away what was put there, and puts back what was moved away for it. Returns the paths
-    /// where the agent had written something of its own, which is gone.
+    /// where the agent had written something of its own, which is gone. The state of a repository is no
+    /// matter.
     ///
     /// # Errors
     /// `Machine`.
@@ -146,7 +163,9 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Box<dyn SigningAgent>, GitError>;
 
     /// Commits what the task has changed, as the agent's user and without credentials, and returns
-    /// the newest commit of the task's, whoever made it; nothing where there is none.
+    /// the newest commit of the task's, whoever made it; nothing where there is none. Repositories that the
+    /// task has made below the workspace are left out, and told. Locks that a git has left which was ended
+    /// halfway are removed.
     ///
     /// # Errors
     /// What stands against it.
@@ -156,7 +175,7 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
         cloned: Option<&Cloned>,
         order: Option<&CommitOrder>,
         limits: &GitLimits,
-    ) -> Result<Option<Commit>, GitError>;
+    ) -> Result<Committed, GitError>;
 
     /// Takes a commit and everything it needs out of the workspace, to where it can be pushed from.
     ///
@@ -171,7 +190,8 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
     ) -> Result<(), GitError>;
 
     /// Looks through everything that a push of `commit` would send: commits, names and contents, for
-    /// secrets and for files that were put there. `known` are commits that the remote has.
+    /// secrets and for files that were put there: at their paths, and private ones by their content
+    /// elsewhere, too ([`PlacedFile::is_known_by_content`]). `known` are commits that the remote has.
     ///
     /// # Errors
     /// What stands against it.
@@ -199,7 +219,8 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
     ) -> Result<PushAnswer, GitError>;
 
     /// Fetches the branch and puts the work since the clone on top of it; where both sides changed
-    /// the same lines, the task's stand. The result has been taken out.
+    /// the same lines, the task's stand, and of what the branch has already nothing is left. The result
+    /// has been taken out.
     ///
     /// # Errors
     /// What stands against it, other than the work itself.
@@ -213,8 +234,8 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Rebase, GitError>;
 
     /// Finds the regular files that globs match, relative to [`Folders::work`]. `*` stays in a
-    /// folder, `**` does not; names with a leading dot match. `.git` and `node_modules` are never
-    /// entered, nor are links followed.
+    /// folder, `**` does not; names with a leading dot match; a folder's own name is everything in it.
+    /// `.git` and `node_modules` are never entered, nor are links followed.
     ///
     /// # Errors
     /// `Machine`.

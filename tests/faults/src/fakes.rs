@@ -18,8 +18,9 @@ use legwork_ports::{
     gateway::{Gateway, GatewayError, OpenGateway},
     keys::{Keys, KeysError},
     workspace::{
-        CloneOrder, Cloned, Commit, CommitOrder, ConfigFile, Folders, FoundFiles, GitError, GitLimits,
-        GitProblem, Leak, Placed, PlacedFile, PushAnswer, Rebase, SigningAgent, Workspace, WorkspaceError,
+        CloneOrder, Cloned, Commit, CommitOrder, Committed, ConfigFile, Folders, FoundFiles, GitError,
+        GitLimits, GitProblem, Leak, Placed, PlacedFile, PushAnswer, Rebase, SigningAgent, Workspace,
+        WorkspaceError,
     },
 };
 
@@ -64,6 +65,17 @@ impl Workspace for BareWorkspace {
         Ok(Placed { files, ..Placed::default() })
     }
 
+    async fn renew(
+        &self,
+        _: &Folders,
+        placed: &mut Placed,
+        files: Vec<PlacedFile>,
+    ) -> Result<Vec<String>, WorkspaceError> {
+        placed.files.retain(|placed| files.iter().all(|file| file.path != placed.path));
+        placed.files.extend(files);
+        Ok(Vec::new())
+    }
+
     async fn put_back(&self, _: &Folders, _: &Placed) -> Result<Vec<String>, WorkspaceError> {
         Ok(Vec::new())
     }
@@ -82,7 +94,7 @@ impl Workspace for BareWorkspace {
         _: Option<&Cloned>,
         _: Option<&CommitOrder>,
         _: &GitLimits,
-    ) -> Result<Option<Commit>, GitError> {
+    ) -> Result<Committed, GitError> {
         Err(no_git())
     }
 

@@ -1,19 +1,22 @@
 //! Keeping files of the service's out of what git sees, while the agent works.
 
-use std::{fs::OpenOptions, io::Write as _, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use legwork_ports::workspace::{Folders, GitError, GitLimits, Placed};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    machine,
+    locks::remove_locks,
     runner::{Bench, Call, Git},
 };
 
 /// How long git may take to note a few files.
 const AT_MOST: Duration = Duration::from_mins(1);
+/// Adds to the list of excluded files.
+const EXCLUDE: &str = "mkdir -p .git/info && cat >> .git/info/exclude";
 
-/// Keeps the files out of what is added: new ones by the list of excluded files, tracked ones by a mark.
+/// Keeps the files out of what is added: new ones by the list of excluded files, tracked ones by a mark,
+/// because an excluded file is lost with an index that is made anew.
 pub(in crate::workspace) async fn hide(
     bench: &Bench,
     folders: &Folders,
@@ -22,52 +25,66 @@ pub(in crate::workspace) async fn hide(
     if !is_repository(&folders.work) {
         return Ok(());
     }
-    let mut lines = String::new();
-    for file in &placed.files {
+    let mut git = Git::new(bench, folders, &limits());
+    let tracked = tracked(&mut git, placed).await?;
+    let is_tracked = |path: &str| tracked.split(|byte| *byte == 0).any(|tracked| tracked == path.as_bytes());
+    // A last line may lack its end.
+    let mut lines = "\n".to_owned();
+    for file in placed.files.iter().filter(|file| !is_tracked(&file.path)) {
         lines.extend(["/", &as_pattern(&file.path), "\n"]);
     }
-    let exclude = folders.work.join(".git/info/exclude");
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .open(&exclude)
-        .and_then(|mut file| file.write_all(lines.as_bytes()))
-        .map_err(|error| machine("writing", &exclude, &error))?;
-    mark(bench, folders, placed, "--skip-worktree").await
+    // As the agent's user: wherever the task's links lead, the service writes nothing there.
+    let mut exclude = Call::agent(folders.work.clone(), &[]).stdin(lines);
+    exclude.program = "sh";
+    exclude.args = vec!["-c".to_owned(), EXCLUDE.to_owned()];
+    git.text(exclude).await?;
+    mark(&mut git, tracked, "--skip-worktree").await
 }
 
-/// Lets git see again what is tracked.
-pub(in crate::workspace) async fn unhide(
-    bench: &Bench,
-    folders: &Folders,
-    placed: &Placed,
-) -> Result<(), GitError> {
-    if is_repository(&folders.work) {
-        mark(bench, folders, placed, "--no-skip-worktree").await
-    } else {
-        Ok(())
+/// Lets git see again what is tracked, where it can. What is committed does not depend on it.
+pub(in crate::workspace) async fn unhide(bench: &Bench, folders: &Folders, placed: &Placed) {
+    if !is_repository(&folders.work) {
+        return;
+    }
+    let mut git = Git::new(bench, folders, &limits());
+    let unhidden = match tracked(&mut git, placed).await {
+        Ok(tracked) => mark(&mut git, tracked, "--no-skip-worktree").await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = unhidden {
+        tracing::warn!(error = %error, "git was not told to see again what was covered");
     }
 }
 
-async fn mark(bench: &Bench, folders: &Folders, placed: &Placed, mark: &str) -> Result<(), GitError> {
+fn limits() -> GitLimits {
+    GitLimits { at_most: AT_MOST, stop: CancellationToken::new() }
+}
+
+/// Returns what git knows of what was covered: paths that end in a zero byte each.
+async fn tracked(git: &mut Git<'_>, placed: &Placed) -> Result<Vec<u8>, GitError> {
     if placed.covered.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    let limits = GitLimits { at_most: AT_MOST, stop: CancellationToken::new() };
-    let mut git = Git::new(bench, folders, &limits);
     let mut args = vec!["--literal-pathspecs", "ls-files", "-z", "--"];
     args.extend(placed.covered.keys().map(String::as_str));
-    let tracked = git.answer(Call::agent(folders.work.clone(), &args)).await?;
-    if tracked.code != Some(0) || tracked.stdout.is_empty() {
+    let tracked = git.answer(in_workspace(git.folders, &args)).await?;
+    // What is no repository by now knows of nothing.
+    Ok(if tracked.code == Some(0) { tracked.stdout } else { Vec::new() })
+}
+
+async fn mark(git: &mut Git<'_>, paths: Vec<u8>, mark: &str) -> Result<(), GitError> {
+    if paths.is_empty() {
         return Ok(());
     }
-    // A lock that an agent left which was ended in the middle of something.
-    let mut unlock = Call::agent(folders.work.clone(), &[]);
-    unlock.program = "rm";
-    unlock.args = ["-f", "--", ".git/index.lock"].map(str::to_owned).to_vec();
-    git.answer(unlock).await?;
-    let update = Call::agent(folders.work.clone(), &["update-index", mark, "-z", "--stdin"]);
-    git.text(update.stdin(tracked.stdout)).await.map(drop)
+    remove_locks(git).await?;
+    let update = in_workspace(git.folders, &["update-index", mark, "-z", "--stdin"]);
+    git.text(update.stdin(paths)).await.map(drop)
+}
+
+/// A call of git in the workspace, whatever its configuration says about where its files are.
+pub(super) fn in_workspace(folders: &Folders, args: &[&str]) -> Call {
+    let work = folders.work.to_string_lossy().into_owned();
+    Call::agent(folders.work.clone(), args).env("GIT_DIR", format!("{work}/.git")).env("GIT_WORK_TREE", work)
 }
 
 fn is_repository(work: &Path) -> bool {

@@ -13,6 +13,8 @@ use super::{
 
 /// The pauses before fetching again where the network failed.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15)];
+/// Shows commits, also where a tag is an object of its own.
+const TIPS: &str = "--format=%(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end)";
 
 pub(in crate::workspace) async fn clone_repository(
     bench: &Bench,
@@ -43,13 +45,15 @@ pub(in crate::workspace) async fn clone_repository(
     let head = format!("refs/heads/{}", order.branch);
     git.text(at(&bare, &["update-ref", &head, &commit])).await?;
     git.text(at(&bare, &["symbolic-ref", "HEAD", &head])).await?;
+    let known = git.text(at(&bare, &["for-each-ref", TIPS, "refs/remotes", "refs/tags"])).await?;
+    let known = known.lines().map(str::to_owned).collect();
     let shallow = read_lines(&bare.join("shallow"))?;
     hand_over(folders, &bare, order)?;
     let checkout = Call::agent(folders.work.clone(), &["reset", "--hard", "--quiet"]);
     git.text(checkout).await?;
 
     let CloneOrder { remote, branch, .. } = order.clone();
-    Ok(Cloned { remote, branch, commit, shallow, known_hosts, messages })
+    Ok(Cloned { remote, branch, commit, known, shallow, known_hosts, messages })
 }
 
 /// Makes a bare repository with nothing in it, no hooks among it.
@@ -151,18 +155,21 @@ fn hand_over(folders: &Folders, bare: &Path, order: &CloneOrder) -> Result<(), G
 }
 
 fn config(order: &CloneOrder) -> String {
-    let CloneOrder { remote, branch, depth } = order;
+    let CloneOrder { remote, branch, depth, default_name, default_email } = order;
     let quoted = |text: &str| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""));
     let wanted = if *depth == 0 { "*" } else { branch };
     let refs = format!("+refs/heads/{wanted}:refs/remotes/origin/{wanted}");
     format!(
         "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n\
          [remote \"origin\"]\n\turl = {}\n\tfetch = {}\n\
-         [branch {}]\n\tremote = origin\n\tmerge = {}\n",
+         [branch {}]\n\tremote = origin\n\tmerge = {}\n\
+         [user]\n\tname = {}\n\temail = {}\n",
         quoted(&remote.url),
         quoted(&refs),
         quoted(branch),
         quoted(&format!("refs/heads/{branch}")),
+        quoted(default_name),
+        quoted(default_email),
     )
 }
 

@@ -1,9 +1,15 @@
 //! Committing what the task has changed: as the task's user, confined, without anything secret.
 
 use bytes::Bytes;
-use legwork_ports::workspace::{Cloned, Commit, CommitOrder, Folders, GitError, GitLimits, GitProblem};
+use legwork_ports::workspace::{
+    Cloned, Commit, CommitOrder, Committed, Folders, GitError, GitLimits, GitProblem,
+};
 
-use super::runner::{Bench, Call, Git};
+use super::{
+    checkout::in_workspace,
+    locks::remove_locks,
+    runner::{Bench, Call, Git},
+};
 
 pub(in crate::workspace) async fn commit(
     bench: &Bench,
@@ -11,84 +17,33 @@ pub(in crate::workspace) async fn commit(
     cloned: Option<&Cloned>,
     order: Option<&CommitOrder>,
     limits: &GitLimits,
-) -> Result<Option<Commit>, GitError> {
+) -> Result<Committed, GitError> {
     let mut work = Work { git: Git::new(bench, folders, limits) };
+    let mut problems = Vec::new();
     if let Some(order) = order {
-        work.remove_locks().await?;
-        work.stage(&order.files).await?;
+        remove_locks(&mut work.git).await?;
+        problems = work.stage(order).await?;
         if work.has_staged().await? {
             work.commit(order).await?;
         }
     }
-    let Some(head) = work.head().await? else { return Ok(None) };
-    if let Some(cloned) = cloned
-        && work.is_part_of(&head, &cloned.commit).await?
-    {
-        return Ok(None);
-    }
-    let message = work.text(&["log", "-1", "--no-show-signature", "--format=%B", &head]).await?;
-    let committer = work.text(&["log", "-1", "--no-show-signature", "--format=%cn%n%ce", &head]).await?;
-    let (name, email) = committer.split_once('\n').unwrap_or((&committer, ""));
-    let committer = (name.to_owned(), email.to_owned());
-    Ok(Some(Commit { sha: head, message, committer }))
+    let commit = work.newest(cloned).await?;
+    Ok(Committed { commit, problems })
 }
 
 /// Git in the workspace, whose `.git` may be anything by now.
-struct Work<'a> {
-    git: Git<'a>,
+pub(super) struct Work<'a> {
+    pub(super) git: Git<'a>,
 }
 
 impl Work<'_> {
-    fn call(&self, args: &[&str]) -> Call {
-        let work = self.git.folders.work.clone();
-        let text = work.to_string_lossy().into_owned();
-        // Whatever its configuration says about where its files are.
-        Call::agent(work, args).env("GIT_DIR", format!("{text}/.git")).env("GIT_WORK_TREE", text)
+    pub(super) fn call(&self, args: &[&str]) -> Call {
+        in_workspace(self.git.folders, args)
     }
 
     async fn text(&mut self, args: &[&str]) -> Result<String, GitError> {
         let call = self.call(args);
         self.git.text(call).await
-    }
-
-    /// Locks that an agent left which was ended in the middle of something.
-    async fn remove_locks(&mut self) -> Result<(), GitError> {
-        let mut call = self.call(&[]);
-        call.program = "rm";
-        call.args = ["-f", "--", ".git/index.lock", ".git/HEAD.lock"].map(str::to_owned).to_vec();
-        self.git.answer(call).await.map(drop)
-    }
-
-    async fn stage(&mut self, globs: &[String]) -> Result<(), GitError> {
-        if globs.is_empty() {
-            return self.text(&["add", "--all"]).await.map(drop);
-        }
-        // What the agent has staged is not asked for.
-        let reset = self.call(&["read-tree", "HEAD"]);
-        self.git.answer(reset).await?;
-        let pathspecs: Vec<String> = globs.iter().map(|glob| format!(":(top,glob){glob}")).collect();
-        let mut args = vec![
-            "ls-files",
-            "-z",
-            "--modified",
-            "--deleted",
-            "--others",
-            "--exclude-standard",
-            "--deduplicate",
-            "--",
-        ];
-        args.extend(pathspecs.iter().map(String::as_str));
-        let call = self.call(&args);
-        let changed = self.git.answer(call).await?;
-        if changed.code != Some(0) {
-            return Err(changed.error(None));
-        }
-        if changed.stdout.is_empty() {
-            return Ok(());
-        }
-        let add = ["--literal-pathspecs", "add", "--all", "--pathspec-from-file=-", "--pathspec-file-nul"];
-        let call = self.call(&add).stdin(Bytes::from(changed.stdout));
-        self.git.text(call).await.map(drop)
     }
 
     async fn has_staged(&mut self) -> Result<bool, GitError> {
@@ -129,6 +84,21 @@ impl Work<'_> {
         Ok(default.to_owned())
     }
 
+    /// Returns the newest commit, unless the task has not made it.
+    async fn newest(&mut self, cloned: Option<&Cloned>) -> Result<Option<Commit>, GitError> {
+        let Some(sha) = self.head().await? else { return Ok(None) };
+        if let Some(cloned) = cloned
+            && self.is_part_of(&sha, &cloned.commit).await?
+        {
+            return Ok(None);
+        }
+        let message = self.text(&["log", "-1", "--no-show-signature", "--format=%B", &sha]).await?;
+        let committer = self.text(&["log", "-1", "--no-show-signature", "--format=%cn%n%ce", &sha]).await?;
+        let (name, email) = committer.split_once('\n').unwrap_or((&committer, ""));
+        let committer = (name.to_owned(), email.to_owned());
+        Ok(Some(Commit { sha, message, committer }))
+    }
+
     /// Tells whether a commit is the one that was cloned, or one before it.
     async fn is_part_of(&mut self, head: &str, cloned: &str) -> Result<bool, GitError> {
         if head == cloned {
@@ -140,7 +110,7 @@ impl Work<'_> {
     }
 
     /// The commit that is checked out; nothing in a repository without one.
-    async fn head(&mut self) -> Result<Option<String>, GitError> {
+    pub(super) async fn head(&mut self) -> Result<Option<String>, GitError> {
         let call = self.call(&["rev-parse", "--verify", "--quiet", "HEAD^{commit}"]);
         let answer = self.git.answer(call).await?;
         match answer.code {

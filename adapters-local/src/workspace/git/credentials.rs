@@ -43,8 +43,9 @@ impl Credentials {
             this.key = Some(path.clone());
             Self::put(&path, key.expose())?;
         }
+        let user = remote.user.as_ref().map(|user| user.expose().as_str());
         if let Some((site, line)) =
-            remote.token.as_ref().and_then(|token| stored(&remote.url, token.expose()))
+            remote.token.as_ref().and_then(|token| stored(&remote.url, user, token.expose()))
         {
             this.token_for = Some(site);
             // The name and the place that git's own helper `store` has.
@@ -114,23 +115,28 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 }
 
 /// Returns the site that a token is for, and the line that git's helper `store` finds it in.
-fn stored(url: &str, token: &str) -> Option<(String, String)> {
+fn stored(url: &str, user: Option<&str>, token: &str) -> Option<(String, String)> {
     let mut url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "https" | "http"))?;
-    let user = match (url.username(), url.host_str()?) {
-        ("", host) if host.contains("gitlab") => GITLAB_USER,
-        ("", "bitbucket.org") => BITBUCKET_USER,
-        ("", _) => GITHUB_USER,
-        (user, _) => user,
-    }
-    .to_owned();
+    let user = match (user, url.username(), url.host_str()?) {
+        (Some(user), _, _) => escaped(user),
+        (None, "", host) if host.contains("gitlab") => GITLAB_USER.to_owned(),
+        (None, "", "bitbucket.org") => BITBUCKET_USER.to_owned(),
+        (None, "", _) => GITHUB_USER.to_owned(),
+        (None, user, _) => user.to_owned(),
+    };
     url.set_path("");
     url.set_query(None);
     url.set_fragment(None);
     url.set_username("").ok()?;
     let site = url.as_str().trim_end_matches('/').to_owned();
     url.set_username(&user).ok()?;
-    url.set_password(Some(token)).ok()?;
+    url.set_password(Some(&escaped(token))).ok()?;
     Some((site, format!("{}\n", url.as_str().trim_end_matches('/'))))
+}
+
+/// Spells a text for an address, which keeps whatever looks as if it was escaped already.
+fn escaped(text: &str) -> String {
+    text.replace('%', "%25")
 }
 
 /// Quotes a word for the shell that git runs ssh with.
@@ -150,19 +156,32 @@ mod tests {
 
     #[test]
     fn a_token_is_stored_for_its_site_alone() {
-        let (site, line) = stored("https://github.com/o/r.git", "t/k:@n").unwrap();
+        let (site, line) = stored("https://github.com/o/r.git", None, "t/k:@n%41").unwrap();
 
         assert_eq!(site, "https://github.com");
-        assert_eq!(line, "https://x-access-token:t%2Fk%3A%40n@github.com\n");
+        assert_eq!(line, "https://x-access-token:t%2Fk%3A%40n%2541@github.com\n");
+    }
+
+    #[test]
+    fn who_is_named_logs_in() {
+        let (site, line) = stored("https://gitlab.com/o/r.git", Some("me@work"), "t").unwrap();
+
+        assert_eq!(site, "https://gitlab.com");
+        assert_eq!(line, "https://me%40work:t@gitlab.com\n");
     }
 
     #[test]
     fn forges_have_their_own_names_for_tokens() {
-        assert!(stored("https://gitlab.com/o/r", "t").unwrap().1.starts_with("https://oauth2:t@"));
-        assert!(stored("https://bitbucket.org/o/r", "t").unwrap().1.starts_with("https://x-token-auth:t@"));
-        assert!(stored("http://me@h:8080/r", "t").unwrap().1.starts_with("http://me:t@h:8080"));
-        assert_eq!(stored("ssh://git@h/r", "t"), None);
-        assert_eq!(stored("git@h:r", "t"), None);
+        let line = |url| stored(url, None, "t").map(|(_, line)| line);
+
+        assert_eq!(line("https://gitlab.com/o/r").as_deref(), Some("https://oauth2:t@gitlab.com\n"));
+        assert_eq!(
+            line("https://bitbucket.org/o/r").as_deref(),
+            Some("https://x-token-auth:t@bitbucket.org\n")
+        );
+        assert_eq!(line("http://me@h:8080/r").as_deref(), Some("http://me:t@h:8080\n"));
+        assert_eq!(line("ssh://git@h/r"), None);
+        assert_eq!(line("git@h:r"), None);
     }
 
     #[test]

@@ -21,12 +21,9 @@ pub(in crate::workspace) async fn find_leak(
     placed: &Placed,
     limits: &GitLimits,
 ) -> Result<Option<Leak>, GitError> {
-    let mut search = Outgoing { git: Git::new(bench, folders, limits), folders, commit, known: Vec::new() };
-    for commit in known {
-        if search.has(commit).await? {
-            search.known.push(format!("^{commit}"));
-        }
-    }
+    let git = Git::new(bench, folders, limits);
+    let mut search = Outgoing { git, folders, revisions: format!("{commit}\n") };
+    search.leave_out(known).await?;
     let objects = search.objects().await?;
     for file in &placed.files {
         if let Some(leak) = search.placed(&objects, file).await? {
@@ -40,9 +37,8 @@ pub(in crate::workspace) async fn find_leak(
 struct Outgoing<'a> {
     git: Git<'a>,
     folders: &'a Folders,
-    commit: &'a str,
-    /// What the remote has, as arguments that leave it out.
-    known: Vec<String>,
+    /// The commit, and what the remote has and what is thus left out, a line each.
+    revisions: String,
 }
 
 impl Outgoing<'_> {
@@ -50,16 +46,20 @@ impl Outgoing<'_> {
         at(&outgoing_repository(self.folders), args)
     }
 
-    async fn has(&mut self, commit: &str) -> Result<bool, GitError> {
-        let call = self.call(&["cat-file", "-e", &format!("{commit}^{{commit}}")]);
-        Ok(self.git.answer(call).await?.code == Some(0))
+    /// Leaves out what these commits hold, as far as they are here: who cloned everything knows of more.
+    async fn leave_out(&mut self, known: &[String]) -> Result<(), GitError> {
+        let names: String = known.iter().flat_map(|commit| [commit.as_str(), "^{commit}\n"]).collect();
+        let call = self.call(&["cat-file", "--batch-check=%(objectname)"]).stdin(names);
+        let answer = self.git.text(call).await?;
+        for commit in answer.lines().filter(|line| !line.contains(' ')) {
+            self.revisions.extend(["^", commit, "\n"]);
+        }
+        Ok(())
     }
 
     /// Returns the names of all objects, with the first path at which each was found.
     async fn objects(&mut self) -> Result<BTreeMap<String, String>, GitError> {
-        let mut args = vec!["rev-list", "--objects", self.commit];
-        args.extend(self.known.iter().map(String::as_str));
-        let call = self.call(&args);
+        let call = self.call(&["rev-list", "--objects", "--stdin"]).stdin(self.revisions.clone());
         let answer = self.git.answer(call).await?;
         if answer.code != Some(0) {
             return Err(answer.error(None));
@@ -84,12 +84,13 @@ impl Outgoing<'_> {
         if !objects.contains_key(&name) {
             return Ok(None);
         }
-        let at_path = (!file.is_private).then_some(file.path.as_str());
+        let is_known = file.is_known_by_content();
+        let at_path = (!is_known).then_some(file.path.as_str());
         let commit = self.commit_with(&name, at_path).await?;
-        if commit.is_none() && !file.is_private {
+        if commit.is_none() && !is_known {
             return Ok(None);
         }
-        let path = objects.get(&name).filter(|_| file.is_private).unwrap_or(&file.path);
+        let path = objects.get(&name).filter(|_| is_known).unwrap_or(&file.path);
         Ok(Some(Leak { commit, path: Some(path.clone()) }))
     }
 
@@ -119,11 +120,9 @@ impl Outgoing<'_> {
     async fn commit_with(&mut self, name: &str, path: Option<&str>) -> Result<Option<String>, GitError> {
         let find = format!("--find-object={name}");
         let mut args =
-            vec!["--literal-pathspecs", "log", "-1", "-t", "--root", "--format=%H", &find, self.commit];
-        args.extend(self.known.iter().map(String::as_str));
-        args.push("--");
+            vec!["--literal-pathspecs", "log", "-1", "-t", "--root", "--format=%H", &find, "--stdin", "--"];
         args.extend(path);
-        let call = self.call(&args);
+        let call = self.call(&args).stdin(self.revisions.clone());
         let found = self.git.text(call).await?;
         Ok(Some(found).filter(|found| !found.is_empty()))
     }

@@ -13,10 +13,12 @@ mod credentials;
 mod diagnosis;
 mod hosts;
 mod leak;
+mod locks;
 mod push;
 mod rebase;
 mod runner;
 mod signing;
+mod stage;
 mod take_out;
 
 pub(super) use checkout::{hide, unhide};

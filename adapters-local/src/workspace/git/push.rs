@@ -24,6 +24,9 @@ const RACES: &[&str] = &[
     "stale info",
 ];
 
+/// What the remote says where a branch is in the way of another one's name, such as `a` in that of `a/b`.
+const IN_THE_WAY: &str = "exists; cannot create";
+
 /// The most that is told of a remote's words, in bytes.
 const MAX_WORDS_BYTES: usize = 2 * 1024;
 
@@ -63,7 +66,8 @@ fn understood(answer: &Answer) -> Option<PushAnswer> {
     let text = answer.text();
     let rejection = text.lines().find_map(|line| line.strip_prefix("!\t"))?;
     let reason = rejection.split('\t').next_back().unwrap_or(rejection);
-    if reason.starts_with("[rejected]") || RACES.iter().any(|race| reason.contains(race)) {
+    let is_race = RACES.iter().any(|race| reason.contains(race)) && !answer.stderr.contains(IN_THE_WAY);
+    if reason.starts_with("[rejected]") || is_race {
         return Some(PushAnswer::Behind);
     }
     let said = answer.stderr.lines().filter_map(|line| line.strip_prefix("remote:")).map(str::trim);
@@ -107,6 +111,17 @@ mod tests {
 
         let words =
             "[remote rejected] (pre-receive hook declined)\nerror: GH006: Protected branch".to_owned();
+        assert_eq!(answer, Some(PushAnswer::Refused { words }));
+    }
+
+    #[test]
+    fn a_branch_that_another_ones_name_is_in_the_way_of_is_refused() {
+        let stdout = "To h\n!\tabc:refs/heads/main/x\t[remote rejected] (failed to update ref)\nDone\n";
+        let said = "error: cannot lock ref 'refs/heads/main/x': 'refs/heads/main' exists; cannot create 'refs/heads/main/x'";
+
+        let answer = answer(stdout, &format!("remote: {said}        \nerror: failed to push\n"));
+
+        let words = format!("[remote rejected] (failed to update ref)\n{said}");
         assert_eq!(answer, Some(PushAnswer::Refused { words }));
     }
 

@@ -4,6 +4,7 @@
 //! whatever the work consists of, nothing of it is run.
 
 use std::{
+    collections::BTreeSet,
     fs,
     os::unix::fs::lchown,
     path::{Path, PathBuf},
@@ -54,9 +55,16 @@ pub(in crate::workspace) async fn rebase(
             return Ok(Rebase { commit: None, remote_sha, conflict_files });
         }
     };
+    if rebased == remote_sha && merge.would_be_lost(&cloned.commit, &remote_sha).await? {
+        tracing::warn!("nothing of the work is left on top of the remote's");
+        return Ok(Rebase { commit: None, remote_sha, conflict_files });
+    }
     merge.take_out(&bare, &rebased, &remote_sha).await?;
     must_be_whole(&mut merge.git, &bare, &rebased).await?;
-    Ok(Rebase { commit: Some(rebased), remote_sha, conflict_files })
+    // Where nothing was left of the newest commit, it is another one that is the newest now.
+    let message = merge.text(&["log", "-1", "--no-show-signature", "--format=%B", &rebased]).await?;
+    let commit = Commit { sha: rebased, message, committer: commit.committer.clone() };
+    Ok(Rebase { commit: Some(commit), remote_sha, conflict_files })
 }
 
 /// Fetches the branch, and all that a shallow clone has left out.
@@ -134,9 +142,10 @@ impl Merge<'_> {
             return Ok(Vec::new());
         }
         let names = answer.stdout.split(|byte| *byte == 0).skip(1).filter(|name| !name.is_empty());
-        let mut files: Vec<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-        files.dedup();
-        Ok(files)
+        let names = names.map(|name| String::from_utf8_lossy(name).into_owned());
+        let sides = [remote_sha, self.commit.sha.as_str()];
+        let files: BTreeSet<String> = names.map(|name| original(&name, sides).to_owned()).collect();
+        Ok(files.into_iter().collect())
     }
 
     /// Puts everything since `base` on top of `onto`; where both change the same lines, this side's stand.
@@ -158,6 +167,24 @@ impl Merge<'_> {
             answer = self.git.answer(call).await?;
         }
         Err(answer.error(None))
+    }
+
+    /// Tells whether the work, of which a rebase has left nothing, would change what the remote has: a
+    /// commit without a past, as amending makes one in a shallow clone, does not tell what it has removed.
+    async fn would_be_lost(&mut self, base: &str, onto: &str) -> Result<bool, GitError> {
+        let base = format!("--merge-base={base}");
+        let args = ["merge-tree", "--write-tree", "--no-messages", &base, onto, &self.commit.sha];
+        let call = self.call(&args);
+        let merged = self.git.answer(call).await?;
+        match merged.code {
+            Some(0) => {
+                let tree = format!("{onto}^{{tree}}");
+                Ok(self.text(&["rev-parse", "--verify", "--quiet", &tree]).await? != merged.text())
+            }
+            Some(1) => Ok(true),
+            // Where this git cannot tell, the rebase counts.
+            Some(_) | None => Ok(false),
+        }
     }
 
     /// Decides for this side wherever git has left it open, and commits that. Returns whether anything
@@ -195,6 +222,15 @@ impl Merge<'_> {
     }
 }
 
+/// Returns the name that a file has in one of the commits. Where both sides' files have the same name and
+/// cannot be brought together, git calls the one `name~commit`.
+fn original<'n>(name: &'n str, sides: [&str; 2]) -> &'n str {
+    let parts = sides.iter().filter_map(|side| name.rsplit_once(&format!("~{side}")));
+    // A number follows where that name is taken, too.
+    let mut bare = parts.filter(|(_, rest)| rest.is_empty() || rest.starts_with('_'));
+    bare.next().map_or(name, |(bare, _)| bare)
+}
+
 /// Makes entries for the index of those that are open. Each of these is mode, name, side, tab and path.
 /// What is being put on top is side 3: of each path its entry stays, or none.
 fn decided(open: &[u8]) -> Vec<u8> {
@@ -218,6 +254,22 @@ fn decided(open: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_told_by_names_that_a_commit_has() {
+        let sides = ["aa11", "bb22"];
+
+        for (name, expected) in [
+            ("x", "x"),
+            ("x~aa11", "x"),
+            ("a/x~y~bb22", "a/x~y"),
+            ("x~bb22_0", "x"),
+            ("x~cc33", "x~cc33"),
+            ("x~aa11.txt", "x~aa11.txt"),
+        ] {
+            assert_eq!(original(name, sides), expected);
+        }
+    }
 
     #[test]
     fn of_what_is_open_the_side_that_is_put_on_top_stays() {

@@ -4,30 +4,25 @@
 //! fails is told and fails nothing else. When the time is up, what runs is cut short and told, too.
 
 use std::{
-    io::{self, Read as _},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use futures_util::{StreamExt as _, stream};
 use legwork_core::{
-    actions::{self, DEFAULT_EMAIL, DEFAULT_NAME, PushEvent, PushPlan, PushStep},
+    actions::{self, DEFAULT_EMAIL, DEFAULT_NAME},
     claude::log_line,
-    layout,
-    record::{ActionError, GitCommit, Recovery, Status, UploadedFile},
-    request::{GitAction, RelativePath, TaskRequest, UploadAction},
+    record::{ActionError, GitCommit, Status, UploadedFile},
+    request::{GitAction, TaskRequest},
 };
-use legwork_ports::workspace::{
-    Cloned, Commit, CommitOrder, Folders, FoundFile, GitError, GitLimits, GitProblem, Leak, PushAnswer,
-    Rebase,
-};
+use legwork_ports::workspace::{CommitOrder, Folders, GitError, GitLimits, GitProblem};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     interruption::AFTER_STOP,
+    push::Push,
     stage::{Found, Scene, Stage, chain},
 };
-use crate::{logs::LineBatch, uploads::content_type};
+use crate::logs::LineBatch;
 
 /// How long actions may take in all.
 const ACTIONS_DEADLINE: Duration = Duration::from_mins(10);
@@ -39,16 +34,6 @@ const RESERVE: Duration = Duration::from_secs(1);
 const FRESH: Duration = Duration::from_secs(5);
 /// The pause before the record is looked at again that could not be read.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Uploads at once.
-const UPLOADS_AT_ONCE: usize = 8;
-/// How often one upload is tried.
-const UPLOAD_TRIES: u32 = 5;
-/// Problems that are told of one search for files.
-const MAX_PROBLEMS: usize = 20;
-/// Conflicting files that are told.
-const MAX_CONFLICTS: usize = 1000;
-/// How much of a file is looked through at once, in bytes.
-const PIECE_BYTES: usize = 256 * 1024;
 
 /// What was done.
 #[derive(Debug, Default)]
@@ -59,9 +44,9 @@ pub(super) struct Done {
 }
 
 /// An action that cannot go on: which one, and why.
-struct Failure {
-    action: &'static str,
-    error: String,
+pub(super) struct Failure {
+    pub(super) action: &'static str,
+    pub(super) error: String,
 }
 
 impl Stage<'_> {
@@ -126,12 +111,12 @@ impl Stage<'_> {
 }
 
 /// The actions of one run.
-struct Actions<'a> {
-    stage: &'a Stage<'a>,
+pub(super) struct Actions<'a> {
+    pub(super) stage: &'a Stage<'a>,
     request: &'a TaskRequest,
-    folders: &'a Folders,
-    scene: &'a Scene,
-    cut: CancellationToken,
+    pub(super) folders: &'a Folders,
+    pub(super) scene: &'a Scene,
+    pub(super) cut: CancellationToken,
     /// When the record last showed the claim.
     looked_at: Mutex<Option<Duration>>,
 }
@@ -166,8 +151,8 @@ impl Actions<'_> {
     }
 
     /// Tells a failure, in the log as in the result.
-    async fn note(&self, done: &mut Done, failure: Failure) {
-        let error = self.stage.redactor.mask_text(&failure.error).into_owned();
+    pub(super) async fn note(&self, done: &mut Done, failure: Failure) {
+        let error = self.masked(&failure.error);
         let now = self.stage.engine.ports().clock.now();
         let line = log_line::error(&format!("{}: {error}", failure.action), now);
         self.stage.log.write(LineBatch::one(&line)).await;
@@ -176,7 +161,7 @@ impl Actions<'_> {
     }
 
     /// Makes sure that the attempt is still this worker's.
-    async fn claim(&self, action: &'static str) -> Result<(), Failure> {
+    pub(super) async fn claim(&self, action: &'static str) -> Result<(), Failure> {
         let ports = self.stage.engine.ports();
         let claimed = self.stage.claimed;
         loop {
@@ -207,17 +192,22 @@ impl Actions<'_> {
         }
     }
 
-    fn cut_short(&self) -> String {
+    pub(super) fn cut_short(&self) -> String {
         let reason =
             if self.stage.stop.is_cancelled() { "the worker was stopped" } else { "its time was up" };
         format!("cut short: {reason}")
     }
 
-    fn limits(&self) -> GitLimits {
+    pub(super) fn limits(&self) -> GitLimits {
         GitLimits { at_most: ACTIONS_DEADLINE, stop: self.cut.clone() }
     }
 
-    fn git_failure(&self, action: &'static str, error: GitError) -> Failure {
+    /// Returns a text as it may be told.
+    pub(super) fn masked(&self, text: &str) -> String {
+        self.stage.redactor.mask_text(text).into_owned()
+    }
+
+    pub(super) fn git_failure(&self, action: &'static str, error: GitError) -> Failure {
         let GitError { problem, words } = error;
         let error = if problem == GitProblem::Stopped {
             self.cut_short()
@@ -239,19 +229,24 @@ impl Actions<'_> {
         let order = git.commit.then(|| CommitOrder {
             message: git.commit_message.clone().unwrap_or_else(|| actions::default_message(task_id)),
             files: git.files.clone(),
+            except: self.scene.placed.paths(),
             default_name: DEFAULT_NAME.to_owned(),
             default_email: DEFAULT_EMAIL.to_owned(),
         });
         self.claim("commit").await?;
-        let commit = workspace.commit(self.folders, cloned, order.as_ref(), &self.limits()).await;
-        let Some(commit) = commit.map_err(|error| self.git_failure("commit", error))? else {
+        let committed = workspace.commit(self.folders, cloned, order.as_ref(), &self.limits()).await;
+        let committed = committed.map_err(|error| self.git_failure("commit", error))?;
+        for error in committed.problems {
+            self.note(done, Failure { action: "commit", error }).await;
+        }
+        let Some(commit) = committed.commit else {
             self.stage.log_git("git commit", "nothing to commit").await;
             return Ok(());
         };
         self.stage.log_git("git commit", &format!("committed {}", commit.sha)).await;
         let unpushed = done.git_commit.insert(GitCommit {
             sha: commit.sha.clone(),
-            message: commit.message.clone(),
+            message: self.masked(&commit.message),
             pushed: false,
             branch: None,
             recovery: None,
@@ -267,217 +262,4 @@ impl Actions<'_> {
         *unpushed = pushed;
         Ok(())
     }
-
-    async fn upload(&self, upload: &UploadAction, done: &mut Done) {
-        if let Err(failure) = self.claim("upload").await {
-            return self.note(done, failure).await;
-        }
-        let found = match self.stage.worker.workspace.find_files(self.folders, &upload.glob_patterns).await {
-            Ok(found) => found,
-            Err(error) => return self.note(done, Failure { action: "upload", error: chain(&error) }).await,
-        };
-        let left_out = found.problems.len().saturating_sub(MAX_PROBLEMS);
-        for error in found.problems.into_iter().take(MAX_PROBLEMS) {
-            self.note(done, Failure { action: "upload", error }).await;
-        }
-        if left_out > 0 {
-            let error = format!("{left_out} more files could not be looked at");
-            self.note(done, Failure { action: "upload", error }).await;
-        }
-        tracing::info!(task.id = %self.stage.claimed.record.task_id, files = found.files.len(), "uploading");
-        let prefix = upload.prefix.as_ref();
-        let mut uploads = stream::iter(found.files)
-            .map(|file| self.upload_one(prefix, file))
-            .buffer_unordered(UPLOADS_AT_ONCE);
-        while let Some(uploaded) = uploads.next().await {
-            match uploaded {
-                Ok(file) => done.uploaded_files.push(file),
-                Err(failure) => self.note(done, failure).await,
-            }
-        }
-        done.uploaded_files.sort_by(|one, other| one.original_path.cmp(&other.original_path));
-    }
-
-    async fn upload_one(
-        &self,
-        prefix: Option<&RelativePath>,
-        file: FoundFile,
-    ) -> Result<UploadedFile, Failure> {
-        let path = file.path;
-        let failed = |error: String| Failure { action: "upload", error: format!("{path}: {error}") };
-        let below = prefix.map_or_else(|| path.clone(), |prefix| format!("{}/{path}", prefix.as_str()));
-        // What is uploaded can be fetched again: prefix and path together are one path of `/files`.
-        let below: RelativePath =
-            below.parse().map_err(|_| failed("it is no name for an upload, or too long".to_owned()))?;
-        self.claim("upload").await.map_err(|failure| failed(failure.error))?;
-        let uploading = async {
-            if self.holds_secret(&path).await? {
-                return Err("it holds a secret of the request; it was left out".to_owned());
-            }
-            let key = layout::upload(&self.stage.claimed.record.task_id, None, &below);
-            let size_bytes = self.put(&key, &path).await?;
-            let gcs_path = self.stage.engine.ports().storage.url(&key);
-            Ok(UploadedFile { original_path: path.clone(), gcs_path, size_bytes })
-        };
-        let uploaded = tokio::select! {
-            biased;
-            uploaded = uploading => uploaded,
-            // A put that is dropped leaves the object whole or not at all.
-            () = self.cut.cancelled() => Err(self.cut_short()),
-        };
-        uploaded.map_err(failed)
-    }
-
-    /// Looks through a file for secrets.
-    async fn holds_secret(&self, path: &str) -> Result<bool, String> {
-        let opened = self.stage.worker.workspace.open_file(self.folders, path).await;
-        let mut file = opened.map_err(|error| chain(&error))?;
-        let (redactor, cut) = (Arc::clone(&self.stage.redactor), self.cut.clone());
-        let looked = tokio::task::spawn_blocking(move || -> io::Result<bool> {
-            let mut search = redactor.search();
-            let mut piece = vec![0; PIECE_BYTES];
-            while !cut.is_cancelled() {
-                let length = file.read(&mut piece)?;
-                if length == 0 {
-                    return Ok(false);
-                }
-                if search.feed(piece.get(..length).unwrap_or_default()) {
-                    return Ok(true);
-                }
-            }
-            Err(io::ErrorKind::Interrupted.into())
-        });
-        looked.await.map_err(io::Error::other).flatten().map_err(|error| chain(&error))
-    }
-
-    async fn put(&self, key: &str, path: &str) -> Result<u64, String> {
-        let ports = self.stage.engine.ports();
-        let mut tries = 0_u32;
-        loop {
-            let opened = self.stage.worker.workspace.open_file(self.folders, path).await;
-            let file = opened.map_err(|error| chain(&error))?;
-            tries = tries.saturating_add(1);
-            match ports.storage.put_file(key, file, content_type(path)).await {
-                Ok(size_bytes) => return Ok(size_bytes),
-                Err(error) if error.is_transient() && tries < UPLOAD_TRIES => {
-                    ports.clock.sleep(PAUSE.saturating_mul(1 << tries.min(6))).await;
-                }
-                Err(error) => return Err(chain(&error)),
-            }
-        }
-    }
-}
-
-/// A push and what it may take.
-struct Push<'a> {
-    actions: &'a Actions<'a>,
-    git: &'a GitAction,
-    cloned: &'a Cloned,
-    commit: &'a Commit,
-}
-
-impl Push<'_> {
-    /// Pushes, and returns what was pushed where.
-    async fn push(&self) -> Result<GitCommit, Failure> {
-        let Actions { stage, folders, .. } = *self.actions;
-        let workspace = &stage.worker.workspace;
-        self.actions.claim("push").await?;
-        let taken = workspace.take_out(folders, self.cloned, &self.commit.sha, &self.actions.limits()).await;
-        taken.map_err(|error| self.failure(error))?;
-
-        let mut plan = PushPlan::new(self.git.conflict_strategy);
-        let mut branch = self.git.branch.clone().unwrap_or_else(|| self.cloned.branch.clone());
-        let mut sha = self.commit.sha.clone();
-        let mut known = vec![self.cloned.commit.clone()];
-        let mut recovery: Option<Recovery> = None;
-        loop {
-            let event = match plan.step() {
-                PushStep::Push => self.push_to(&branch, &sha, &known).await?,
-                PushStep::Rebase => {
-                    let rebase = self.rebase(&branch).await?;
-                    recovery = Some(recovered("rebase", &rebase));
-                    known.push(rebase.remote_sha);
-                    match rebase.commit {
-                        Some(commit) => {
-                            sha = commit;
-                            PushEvent::Succeeded
-                        }
-                        None => PushEvent::InTheWay,
-                    }
-                }
-                PushStep::OwnBranch => {
-                    let record = &stage.claimed.record;
-                    branch = actions::own_branch(&record.task_id, record.attempt);
-                    sha.clone_from(&self.commit.sha);
-                    if let Some(recovery) = &mut recovery {
-                        "branch".clone_into(&mut recovery.method);
-                    }
-                    self.push_to(&branch, &sha, &known).await?
-                }
-                PushStep::GiveUp => {
-                    let error =
-                        format!("{branch} has commits that this task does not know; nothing was overwritten");
-                    return Err(Failure { action: "push", error });
-                }
-                PushStep::Done => {
-                    stage.log_git("git push", &format!("pushed {sha} to {branch}")).await;
-                    let message = self.commit.message.clone();
-                    return Ok(GitCommit { sha, message, pushed: true, branch: Some(branch), recovery });
-                }
-            };
-            plan.note(event);
-        }
-    }
-
-    /// Pushes, unless something would leave that must not.
-    async fn push_to(&self, branch: &str, sha: &str, known: &[String]) -> Result<PushEvent, Failure> {
-        let Actions { stage, folders, scene, .. } = *self.actions;
-        let workspace = &stage.worker.workspace;
-        let limits = self.actions.limits();
-        self.actions.claim("push").await?;
-        let leak = workspace.find_leak(folders, known, sha, &stage.redactor, &scene.placed, &limits).await;
-        if let Some(leak) = leak.map_err(|error| self.failure(error))? {
-            return Err(Failure { action: "push", error: told(&leak) });
-        }
-        self.actions.claim("push").await?;
-        let answer = workspace.push(folders, self.cloned, sha, branch, &limits).await;
-        match answer.map_err(|error| self.failure(error))? {
-            PushAnswer::Pushed => Ok(PushEvent::Succeeded),
-            PushAnswer::Behind => {
-                stage.log_git("git push", &format!("{branch} has moved on")).await;
-                Ok(PushEvent::InTheWay)
-            }
-            PushAnswer::Refused { words } => {
-                Err(Failure { action: "push", error: format!("the remote refused it: {words}") })
-            }
-        }
-    }
-
-    async fn rebase(&self, branch: &str) -> Result<Rebase, Failure> {
-        let Actions { stage, folders, .. } = *self.actions;
-        self.actions.claim("push").await?;
-        let limits = self.actions.limits();
-        let rebase = stage.worker.workspace.rebase(folders, self.cloned, self.commit, branch, &limits).await;
-        rebase.map_err(|error| self.failure(error))
-    }
-
-    fn failure(&self, error: GitError) -> Failure {
-        self.actions.git_failure("push", error)
-    }
-}
-
-fn recovered(method: &str, rebase: &Rebase) -> Recovery {
-    let files: Vec<String> = rebase.conflict_files.iter().take(MAX_CONFLICTS).cloned().collect();
-    Recovery {
-        method: method.to_owned(),
-        remote_sha: rebase.remote_sha.clone(),
-        conflict_files: Some(files).filter(|files| !files.is_empty()),
-    }
-}
-
-/// Says where something was found that must not leave, and not what.
-fn told(leak: &Leak) -> String {
-    let path = leak.path.as_deref().map_or_else(String::new, |path| format!(" in {path}"));
-    let commit = leak.commit.as_deref().map_or_else(String::new, |commit| format!(" of commit {commit}"));
-    format!("nothing was pushed: a secret of the request, or a file of the service, is{path}{commit}")
 }

@@ -10,7 +10,9 @@ mod commands;
 mod conversation;
 mod interruption;
 mod preparation;
+mod push;
 mod stage;
+mod upload;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use legwork_core::{
+    actions::{DEFAULT_EMAIL, DEFAULT_NAME},
     claude::{
         files::{EMPTY_SETTINGS, covered_settings, prompt_files, undefined_variables},
         log_line::{self, OutputStream},
@@ -37,7 +38,13 @@ impl Stage<'_> {
         folders: &Folders,
         interruptions: &Interruptions<'_>,
     ) -> Result<Cloned, Ended> {
-        let order = CloneOrder { remote: remote(source), branch: source.branch.clone(), depth: source.depth };
+        let order = CloneOrder {
+            remote: remote(source),
+            branch: source.branch.clone(),
+            depth: source.depth,
+            default_name: DEFAULT_NAME.to_owned(),
+            default_email: DEFAULT_EMAIL.to_owned(),
+        };
         let stop = CancellationToken::new();
         // Past the task's own time it is the task that is late.
         let limits = GitLimits { at_most: CLONE_TIMEOUT, stop: stop.clone() };
@@ -90,6 +97,28 @@ impl Stage<'_> {
         directory.map_err(|error| internal("The working directory could not be made", &error))
     }
 
+    /// Returns the path below the workspace of where the agent starts: links inside the repository have been
+    /// followed. Nothing: it starts at the top.
+    async fn below_work(
+        &self,
+        folders: &Folders,
+        directory: &Path,
+    ) -> Result<Option<RelativePath>, Unplayable> {
+        let top = self.worker.workspace.directory(folders, None).await;
+        let top = top.map_err(|error| internal("The workspace could not be looked at", &error))?;
+        let below = directory.strip_prefix(&top).unwrap_or(directory);
+        if below.as_os_str().is_empty() {
+            return Ok(None);
+        }
+        // Where settings cannot be covered the agent does not start.
+        let named = below.to_str().and_then(|below| below.parse().ok());
+        named.map(Some).ok_or_else(|| Unplayable {
+            code: ErrorCode::Internal,
+            error: "The working directory has a name that cannot be used".to_owned(),
+            detail: Some(below.display().to_string()),
+        })
+    }
+
     /// Puts the request's files where the agent finds them, and covers what must not steer it.
     pub(super) async fn place_files(
         &self,
@@ -98,17 +127,8 @@ impl Stage<'_> {
         directory: &Path,
         placed: &mut Placed,
     ) -> Result<(), Unplayable> {
-        // Where links inside the repository have led to.
-        let below = directory.strip_prefix(&folders.work).ok().and_then(Path::to_str);
-        let cwd: Option<RelativePath> = below.and_then(|below| below.parse().ok());
-        let mut files = Vec::new();
-        if request.git.is_some() {
-            files.extend(covered_settings(cwd.as_ref()).into_iter().map(|path| PlacedFile {
-                path,
-                contents: EMPTY_SETTINGS.into(),
-                is_private: false,
-            }));
-        }
+        let cwd = self.below_work(folders, directory).await?;
+        let mut files = covers(request, cwd.as_ref());
         files.extend(prompt_files(request, cwd.as_ref()).into_iter().map(|file| PlacedFile {
             path: file.path,
             contents: file.contents.into_bytes(),
@@ -116,10 +136,36 @@ impl Stage<'_> {
         }));
         files.extend(self.dotenv(request).await);
         if !files.is_empty() {
+            // Wherever it fails: what may be there has to be taken away.
+            placed.files.clone_from(&files);
             let put = self.worker.workspace.place(folders, files).await;
             *placed = put.map_err(|error| internal("The request's files could not be written", &error))?;
         }
         Ok(())
+    }
+
+    /// Covers once more what must not steer the agent: the request's own commands may have brought other
+    /// settings, or led the working directory elsewhere. Returns where the agent starts now.
+    pub(super) async fn cover_again(
+        &self,
+        request: &TaskRequest,
+        folders: &Folders,
+        placed: &mut Placed,
+    ) -> Result<PathBuf, Unplayable> {
+        let directory = self.directory(request, folders).await?;
+        let files = covers(request, self.below_work(folders, &directory).await?.as_ref());
+        if files.is_empty() {
+            return Ok(directory);
+        }
+        let renewed = self.worker.workspace.renew(folders, placed, files).await;
+        let found = renewed.map_err(|error| internal("The settings could not be covered", &error))?;
+        for path in found {
+            self.warn(&format!(
+                "{path}, as preExecutionCommands left it, is covered: it does not steer the agent"
+            ))
+            .await;
+        }
+        Ok(directory)
     }
 
     /// The environment secrets as a file at the root.
@@ -175,10 +221,27 @@ impl Stage<'_> {
     }
 }
 
+/// What lets the agent's ssh sign, without a question to anybody.
+pub(super) fn signing_env(signing: &dyn SigningAgent) -> [(String, String); 2] {
+    let ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new";
+    [
+        ("SSH_AUTH_SOCK".to_owned(), signing.socket().to_string_lossy().into_owned()),
+        ("GIT_SSH_COMMAND".to_owned(), ssh.to_owned()),
+    ]
+}
+
 fn remote(source: &GitSource) -> Remote {
     Remote {
         url: source.url.clone_url(source.ssh_key.is_some()),
         ssh_key: source.ssh_key.clone(),
+        user: source.user.clone(),
         token: source.token.clone(),
     }
+}
+
+/// Returns empty settings for all places in which a repository's would steer the agent.
+fn covers(request: &TaskRequest, cwd: Option<&RelativePath>) -> Vec<PlacedFile> {
+    let paths = if request.git.is_some() { covered_settings(cwd) } else { Vec::new() };
+    let cover = |path| PlacedFile { path, contents: EMPTY_SETTINGS.into(), is_private: false };
+    paths.into_iter().map(cover).collect()
 }

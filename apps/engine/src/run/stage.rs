@@ -29,6 +29,7 @@ use super::{
     Closing,
     conversation::Conversation,
     interruption::{self, Interruptions, StopReason},
+    preparation::signing_env,
 };
 use crate::{
     Engine, WorkerPorts,
@@ -174,6 +175,7 @@ impl<'a> Stage<'a> {
                 request,
                 &folders,
                 directory,
+                &mut scene.placed,
                 gateway.as_ref(),
                 &token,
                 signing.as_deref(),
@@ -207,7 +209,8 @@ impl<'a> Stage<'a> {
         &self,
         request: &TaskRequest,
         folders: &Folders,
-        directory: PathBuf,
+        mut directory: PathBuf,
+        placed: &mut Placed,
         gateway: &dyn OpenGateway,
         token: &Secret<String>,
         signing: Option<&dyn SigningAgent>,
@@ -223,19 +226,24 @@ impl<'a> Stage<'a> {
             .configure(folders, files)
             .await
             .map_err(|error| internal("The agent's settings could not be written", &error))?;
-        let command = || AgentCommand {
+        let command = |directory: PathBuf| AgentCommand {
             program: self.engine.settings().agent_program.clone(),
             args: plan.args.clone(),
             env: plan.env.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone()))).collect(),
             stdin: Bytes::from(plan.stdin.clone()),
-            directory: directory.clone(),
+            directory,
             spool: folders.spool.clone(),
             user: folders.user,
             reach: folders.reach.clone(),
             stderr: Stderr::Tail,
         };
-        self.run_commands(&request.pre_execution_commands, command, interruptions).await?;
-        let run = self.worker.agent.start(command()).await.map_err(|error| self.agent_error(&error))?;
+        if !request.pre_execution_commands.is_empty() {
+            let command = || command(directory.clone());
+            self.run_commands(&request.pre_execution_commands, command, interruptions).await?;
+            directory = self.cover_again(request, folders, placed).await?;
+        }
+        let started = self.worker.agent.start(command(directory)).await;
+        let run = started.map_err(|error| self.agent_error(&error))?;
         self.converse(request, run, gateway, interruptions).await
     }
 
@@ -384,15 +392,6 @@ impl<'a> Stage<'a> {
             last_chunk: end.last_chunk,
         }))
     }
-}
-
-/// What lets the agent's ssh sign, without a question to anybody.
-fn signing_env(signing: &dyn SigningAgent) -> [(String, String); 2] {
-    let ssh = "ssh -o BatchMode=yes -o StrictHostKeyChecking=accept-new";
-    [
-        ("SSH_AUTH_SOCK".to_owned(), signing.socket().to_string_lossy().into_owned()),
-        ("GIT_SSH_COMMAND".to_owned(), ssh.to_owned()),
-    ]
 }
 
 fn redactor(engine: &Engine, request: Option<&TaskRequest>) -> Redactor {

@@ -143,6 +143,19 @@ fn the_same_request_is_the_same_whatever_its_credentials() {
 }
 
 #[test]
+fn a_repositorys_token_is_taken_from_where_it_stands() {
+    let git = |more: &str| parse_with(more).unwrap().request.git.unwrap();
+    let token = |git: &GitSource| git.token.as_ref().map(|token| token.expose().clone());
+
+    let given = git(r#""gitRepo":"https://me@h.example/r","gitToken":" t-1234\n""#);
+    let in_address = git(r#""gitRepo":"https://t-1234@h.example/r""#);
+
+    assert_eq!((token(&given).as_deref(), given.user.is_some()), (Some("t-1234"), true));
+    assert_eq!((token(&in_address).as_deref(), in_address.user.is_some()), (Some("t-1234"), false));
+    assert_eq!(in_address.url.as_str(), "https://h.example/r");
+}
+
+#[test]
 fn both_spellings_of_globs_are_one() {
     let guide =
         parse_with("\"postExecutionActions\":{\"uploadFiles\":{\"glob Patterns\":[\"*.log\"]}}").unwrap();
@@ -180,6 +193,11 @@ fn secrets_are_found_wherever_they_are() {
     let secrets: Vec<&str> = parsed.request.secrets().into_iter().map(|(_, text)| text).collect();
 
     assert_eq!(secrets, ["k-1234", "pw", "mcp-env", "mcp-header", "env-value"]);
+
+    let more = r#""gitRepo":"https://u:pw@h.example/r","gitToken":"t-1234""#;
+    let parsed = parse_with(more).unwrap();
+    let secrets: Vec<&str> = parsed.request.secrets().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(secrets, ["k-1234", "t-1234", "pw"]);
 }
 
 #[test]

@@ -16,8 +16,8 @@ use legwork_core::{
 use legwork_ports::{
     agent::{Agent, AgentCommand, AgentExit, ExitKind, FileReach, Stderr},
     workspace::{
-        CloneOrder, Cloned, Commit, CommitOrder, Folders, GitError, GitLimits, PlacedFile, PushAnswer,
-        Remote, Workspace,
+        CloneOrder, Cloned, Commit, CommitOrder, Committed, Folders, GitError, GitLimits, PlacedFile,
+        PushAnswer, Remote, Workspace,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,8 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 pub(super) const OURS: &str = "placed by the service\n";
 /// Whom the agent commits as.
 pub(super) const AGENT: (&str, &str) = ("Agent", "agent@example.com");
+/// Whom the service has commit where nobody is named.
+pub(super) const SERVICE: (&str, &str) = ("Service", "service@example.com");
 /// Where programs are.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
@@ -139,13 +141,14 @@ impl WorkspaceBench {
         folders: &Folders,
         cloned: Option<&Cloned>,
         order: Option<&CommitOrder>,
-    ) -> Result<Option<Commit>, GitError> {
+    ) -> Result<Committed, GitError> {
         self.workspace.commit(folders, cloned, order, &limits()).await
     }
 
     /// Commits what an order asks for.
     pub(super) async fn commit(&self, work: &Work, order: Option<&CommitOrder>) -> Option<Commit> {
-        self.try_commit(&work.folders, Some(&work.cloned), order).await.expect("it is committed")
+        let committed = self.try_commit(&work.folders, Some(&work.cloned), order).await;
+        committed.expect("it is committed").commit
     }
 
     /// Lets the agent do something and commit everything itself, and takes that out.
@@ -178,7 +181,14 @@ pub(super) fn limits() -> GitLimits {
 
 /// An order for the newest commit of a branch.
 pub(super) fn order(remote: Remote, branch: &str) -> CloneOrder {
-    CloneOrder { remote, branch: branch.to_owned(), depth: 1 }
+    let (default_name, default_email) = SERVICE;
+    CloneOrder {
+        remote,
+        branch: branch.to_owned(),
+        depth: 1,
+        default_name: default_name.to_owned(),
+        default_email: default_email.to_owned(),
+    }
 }
 
 /// An order to commit what globs match.
@@ -186,8 +196,9 @@ pub(super) fn commit_of(globs: &[&str]) -> CommitOrder {
     CommitOrder {
         message: "the task's work".to_owned(),
         files: globs.iter().map(|glob| (*glob).to_owned()).collect(),
-        default_name: "Service".to_owned(),
-        default_email: "service@example.com".to_owned(),
+        except: Vec::new(),
+        default_name: SERVICE.0.to_owned(),
+        default_email: SERVICE.1.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use legwork_ports::workspace::CloneOrder;
 
 use super::{
     Way, WorkspaceBench,
-    bench::{holders, limits, order, telling},
+    bench::{SERVICE, holders, limits, order, telling},
 };
 
 /// The clone is the agent's own repository, with the branch checked out, and what was cloned is told.
@@ -66,6 +66,36 @@ pub async fn a_clone_has_as_many_commits_as_were_ordered(bench: &WorkspaceBench)
         let list = "git for-each-ref --format='%(refname)' refs/remotes";
         assert_eq!(bench.shell(&folders, list).await, branches, "{depth}");
     }
+}
+
+/// The newest commits of all branches that were fetched are told: the remote has them.
+pub async fn what_the_remote_has_is_told(bench: &WorkspaceBench) {
+    let other = bench.upstream.commit("other", "elsewhere", &[("other.txt", "o\n")]);
+    let main = bench.upstream.commit("main", "first", &[("README.md", "hello\n")]);
+
+    for (depth, mut expected) in [(1, vec![main.clone()]), (0, vec![main, other])] {
+        let remote = bench.upstream.remote(Way::Token).await;
+        let (_, cloned) = bench.try_clone(&CloneOrder { depth, ..order(remote, "main") }, &limits()).await;
+
+        let mut known = cloned.expect("a clone").known;
+        known.sort();
+        expected.sort();
+        assert_eq!(known, expected, "{depth}");
+    }
+}
+
+/// An agent that names nobody commits as the order says; one that names somebody, as that one.
+pub async fn an_agent_that_names_nobody_commits_all_the_same(bench: &WorkspaceBench) {
+    let work = bench.work().await;
+    let commit = "env -u GIT_AUTHOR_NAME -u GIT_AUTHOR_EMAIL -u GIT_COMMITTER_NAME -u GIT_COMMITTER_EMAIL \
+        git commit --quiet --allow-empty --message=own && git log -1 --format='%an <%ae> %cn <%ce>'";
+
+    let unnamed = bench.shell(&work.folders, commit).await;
+    let named = bench.shell(&work.folders, &format!("git config user.name Me && {commit}")).await;
+
+    let (name, email) = SERVICE;
+    assert_eq!(unnamed, format!("{name} <{email}> {name} <{email}>\n"));
+    assert_eq!(named, format!("Me <{email}> Me <{email}>\n"));
 }
 
 /// Where only the network failed it is tried again.

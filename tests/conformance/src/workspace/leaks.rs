@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use legwork_core::redact::{Redactor, SecretKind};
-use legwork_ports::workspace::{GitProblem, Leak, Placed, PlacedFile};
+use legwork_ports::workspace::{CloneOrder, GitProblem, Leak, Placed, PlacedFile};
 
 use super::{
     Way, WorkspaceBench,
-    bench::{OURS, Work, limits, private_file},
+    bench::{OURS, Work, limits, order, private_file},
 };
 
 const SECRET: &str = "hunter2-hunter2-hunter2";
 
 /// Looks through what a push of a commit would send to a remote that has what was cloned.
 async fn find(bench: &WorkspaceBench, work: &Work, sha: &str, placed: &Placed) -> Option<Leak> {
-    find_beyond(bench, work, std::slice::from_ref(&work.cloned.commit), sha, placed).await
+    find_beyond(bench, work, &work.cloned.known, sha, placed).await
 }
 
 async fn find_beyond(
@@ -105,6 +105,25 @@ pub async fn a_secret_that_the_remote_has_is_no_leak(bench: &WorkspaceBench) {
     assert_eq!(of_all.and_then(|leak| leak.path).as_deref(), Some("old.txt"));
 }
 
+/// A secret that any branch of the remote's has is none either, where all of them were cloned.
+pub async fn a_secret_of_another_branch_is_no_leak(bench: &WorkspaceBench) {
+    bench.upstream.commit("main", "first", &[("README.md", "hello\n")]);
+    bench.upstream.commit("other", "theirs", &[("old.txt", SECRET)]);
+    let order = CloneOrder { depth: 0, ..order(bench.upstream.remote(Way::Token).await, "main") };
+    let (folders, cloned) = bench.try_clone(&order, &limits()).await;
+    let work = Work { folders, cloned: cloned.expect("a clone") };
+    let merge =
+        "git merge --quiet --allow-unrelated-histories --message=merge origin/other && echo x > new.txt";
+    let commit = bench.outgoing(&work, merge, "harmless").await;
+
+    let beyond_all = find(bench, &work, &commit.sha, &Placed::default()).await;
+    let known = std::slice::from_ref(&work.cloned.commit);
+    let beyond_one = find_beyond(bench, &work, known, &commit.sha, &Placed::default()).await;
+
+    assert_eq!(beyond_all, None);
+    assert_eq!(beyond_one.and_then(|leak| leak.path).as_deref(), Some("old.txt"));
+}
+
 /// A copy of a private file is found wherever it is.
 pub async fn a_copy_of_a_private_file_is_found(bench: &WorkspaceBench) {
     let work = bench.work().await;
@@ -115,6 +134,22 @@ pub async fn a_copy_of_a_private_file_is_found(bench: &WorkspaceBench) {
 
     let found = find(bench, &work, &commit.sha, &placed).await;
     assert_eq!(found, Some(leak(&commit.sha, "a/copy.txt")));
+}
+
+/// What a private file holds may be anybody's where it is next to nothing; at its path it is found.
+pub async fn a_private_file_with_next_to_nothing_in_it_is_found_at_its_path_alone(bench: &WorkspaceBench) {
+    let work = bench.work().await;
+    let empty = |path: &str| PlacedFile { contents: Vec::new(), ..private_file(path) };
+    let brief = PlacedFile { contents: b"todo\n".to_vec(), ..private_file("a/brief.md") };
+    let placed = bench.workspace.place(&work.folders, vec![empty("a/empty.md"), brief]).await;
+    let placed = placed.expect("they are placed");
+
+    let elsewhere = bench.outgoing(&work, ": > __init__.py && echo todo > notes.md", "the same").await;
+    let at_its_path = bench.outgoing(&work, "git add --force a/empty.md", "the file").await;
+
+    assert_eq!(find(bench, &work, &elsewhere.sha, &placed).await, None);
+    let found = find(bench, &work, &at_its_path.sha, &placed).await;
+    assert_eq!(found, Some(leak(&at_its_path.sha, "a/empty.md")));
 }
 
 /// A file that is not private is found at its path; elsewhere its content may be anybody's.

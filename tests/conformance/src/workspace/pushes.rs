@@ -3,7 +3,10 @@
 use legwork_core::secret::Secret;
 use legwork_ports::workspace::{Cloned, GitProblem, PushAnswer, Remote};
 
-use super::{Way, WorkspaceBench, bench::Work};
+use super::{
+    Way, WorkspaceBench,
+    bench::{Work, limits, order},
+};
 
 /// A public key of a host that none of the remotes has.
 const ANOTHER_HOSTS_KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl";
@@ -74,6 +77,36 @@ pub async fn a_refusal_is_told_in_the_remotes_words(bench: &WorkspaceBench) {
     let PushAnswer::Refused { words } = &answer else { panic!("not refused: {answer:?}") };
     assert!(words.contains("Changes must be made through a pull request."), "{words}");
     assert_eq!(bench.upstream.head("main"), Some(work.cloned.commit));
+}
+
+/// A name that another branch is in the way of is refused, in the remote's words: no rebase would help.
+pub async fn a_name_that_another_branch_is_in_the_way_of_is_refused(bench: &WorkspaceBench) {
+    bench.upstream.commit("main", "first", &[("README.md", "hello\n")]);
+
+    for way in [Way::Token, Way::Key] {
+        let work = bench.clone_by(way).await;
+        let commit = bench.outgoing(&work, "echo x > file", "own").await;
+
+        let answer = bench.push(&work, &commit.sha, "main/topic").await.expect("an answer");
+
+        let PushAnswer::Refused { words } = &answer else { panic!("{way:?}: not refused: {answer:?}") };
+        assert!(words.contains("'refs/heads/main' exists"), "{way:?}: {words}");
+    }
+}
+
+/// A user that was named logs in with the token.
+pub async fn whoever_is_named_logs_in_with_the_token(bench: &WorkspaceBench) {
+    bench.upstream.commit("main", "first", &[("README.md", "hello\n")]);
+    let remote = bench.upstream.remote(Way::Token).await;
+    let remote = Remote { user: Some(Secret::new("some one@work".to_owned())), ..remote };
+    let (folders, cloned) = bench.try_clone(&order(remote, "main"), &limits()).await;
+    let work = Work { folders, cloned: cloned.expect("a clone") };
+    let commit = bench.outgoing(&work, "echo x > file", "own").await;
+
+    let answer = bench.push(&work, &commit.sha, "main").await.expect("an answer");
+
+    assert_eq!(answer, PushAnswer::Pushed);
+    assert_eq!(bench.upstream.last_user().as_deref(), Some("some one@work"));
 }
 
 /// What stands against a push, other than the branch, is named.

@@ -19,8 +19,8 @@ async fn try_rebase(
 /// Puts the work on top of `main` and pushes the result, which has been taken out.
 async fn rebase_and_push(bench: &WorkspaceBench, work: &Work, commit: &Commit) -> Rebase {
     let rebase = try_rebase(bench, work, commit, "main").await.expect("an answer");
-    let sha = rebase.commit.as_deref().expect("it is put on top");
-    let answer = bench.push(work, sha, "main").await.expect("an answer");
+    let rebased = rebase.commit.as_ref().expect("it is put on top");
+    let answer = bench.push(work, &rebased.sha, "main").await.expect("an answer");
     assert_eq!(answer, PushAnswer::Pushed);
     rebase
 }
@@ -82,6 +82,59 @@ pub async fn removals_stand_as_lines_do(bench: &WorkspaceBench) {
     for path in ["kept", "anew"] {
         assert_eq!(bench.upstream.file("main", path).as_deref(), Some("task\n"), "{path}");
     }
+}
+
+/// A file that one side has made a folder of is told by a name that it has.
+pub async fn files_that_became_folders_are_told_by_their_names(bench: &WorkspaceBench) {
+    let work = bench.work().await;
+    let line = "rm shared.txt && mkdir shared.txt && echo t > shared.txt/task";
+    let commit = bench.outgoing(&work, line, "own").await;
+    bench.upstream.commit("main", "theirs", &[("shared.txt", "changed\n")]);
+
+    let rebase = try_rebase(bench, &work, &commit, "main").await.expect("an answer");
+
+    assert_eq!(rebase.conflict_files, ["shared.txt"]);
+}
+
+/// Where the branch has all of the work already, what it has is told: there is nothing to push.
+pub async fn of_work_that_the_branch_has_nothing_is_left(bench: &WorkspaceBench) {
+    let work = bench.work().await;
+    let commit = bench.outgoing(&work, "echo same > new.txt", "own").await;
+    let theirs = bench.upstream.commit("main", "theirs", &[("new.txt", "same\n")]);
+
+    let rebase = try_rebase(bench, &work, &commit, "main").await.expect("an answer");
+
+    assert_eq!(rebase.remote_sha, theirs);
+    let left = rebase.commit.expect("it is put on top");
+    assert_eq!((left.sha, left.message.as_str()), (theirs, "theirs"));
+}
+
+/// Work that a rebase would lose is told to be none: a commit without a past does not tell what it removes.
+pub async fn work_that_a_rebase_would_lose_is_none(bench: &WorkspaceBench) {
+    let work = bench.work().await;
+    let line = "git rm --quiet shared.txt && git commit --quiet --amend --message=anew && git rev-parse HEAD";
+    let sha = bench.shell(&work.folders, line).await.trim_end().to_owned();
+    bench.take_out(&work, &sha).await.expect("it is taken out");
+    let committer = ("Agent".to_owned(), "agent@example.com".to_owned());
+    let commit = Commit { sha, message: "anew".to_owned(), committer };
+
+    let rebase = try_rebase(bench, &work, &commit, "main").await.expect("an answer");
+
+    assert_eq!((rebase.commit, rebase.remote_sha), (None, work.cloned.commit));
+}
+
+/// Where nothing is left of the newest commit, the one before it is told, with its message.
+pub async fn the_newest_commit_that_is_left_is_told(bench: &WorkspaceBench) {
+    let work = bench.work().await;
+    let line =
+        "echo 1 > one.txt && git add one.txt && git commit --quiet --message=one && echo same > new.txt";
+    let commit = bench.outgoing(&work, line, "two").await;
+    bench.upstream.commit("main", "theirs", &[("new.txt", "same\n")]);
+
+    let rebase = rebase_and_push(bench, &work, &commit).await;
+
+    assert_eq!(rebase.commit.expect("it is put on top").message, "one");
+    assert_eq!(bench.upstream.messages("main"), ["one", "theirs", "first"]);
 }
 
 /// Where both sides let a link to another repository point elsewhere, the task's stands.

@@ -30,6 +30,9 @@ pub trait Upstream: fmt::Debug + Send + Sync + 'static {
     /// Makes the host of [`Way::Token`] fail the next request as one does that is overloaded.
     fn fail_next_request(&self);
 
+    /// Returns who was let in last at the host of [`Way::Token`].
+    fn last_user(&self) -> Option<String>;
+
     /// Commits files, path and content, on top of a branch and returns the commit's name. Other files
     /// stay. A branch that is missing begins with this commit.
     fn commit(&self, branch: &str, message: &str, files: &[(&str, &str)]) -> String;

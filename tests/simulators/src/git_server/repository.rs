@@ -182,7 +182,13 @@ impl BareRepository {
 
     /// Runs git in the repository and returns its stdout without white space at the end.
     pub fn git(&self, arguments: &[&str]) -> String {
-        let stdout = must(self.run(arguments, &[], b""));
+        self.git_with_input(arguments, b"")
+    }
+
+    /// Runs git with this on its stdin, such as what `git fast-import` or `git mktree` read; else like
+    /// [`BareRepository::git`].
+    pub fn git_with_input(&self, arguments: &[&str], stdin: &[u8]) -> String {
+        let stdout = must(self.run(arguments, &[], stdin));
         String::from_utf8_lossy(&stdout).trim_end().to_owned()
     }
 
@@ -335,6 +341,16 @@ mod tests {
         assert_eq!(repository.file("main", "link").unwrap(), b"/etc/passwd");
         let modules = repository.git(&["config", "--blob", "main:.gitmodules", "submodule.lib.url"]);
         assert_eq!(modules, "https://example.com/lib.git");
+    }
+
+    #[test]
+    fn git_reads_its_input() {
+        let repositories = BareRepositories::new();
+        let repository = repositories.repository("project");
+
+        let blob = repository.git_with_input(&["hash-object", "-w", "--stdin"], b"hello\n");
+
+        assert_eq!(repository.git(&["cat-file", "blob", &blob]), "hello");
     }
 
     #[test]
