@@ -16,6 +16,9 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// Pause between two looks, however often the store tells of changes.
 const BREATH: Duration = Duration::from_millis(100);
 
+/// How long one look may take: the next one is better than one that hangs.
+const LOOKED_WITHIN: Duration = Duration::from_secs(10);
+
 /// What the record may tell a worker.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Orders {
@@ -39,6 +42,7 @@ pub(crate) async fn watch(ports: Ports, id: TaskId, claim: Token, orders: Orders
             // Dropping a look loses nothing: it only reads.
             () = stop.cancelled() => return,
             read = look => read,
+            () = ports.clock.sleep(LOOKED_WITHIN) => continue,
         };
         match read {
             Ok(Some((record, _))) if is_ours(&record, &claim) => {

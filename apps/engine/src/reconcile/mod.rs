@@ -40,6 +40,8 @@ const LOOKS: Duration = Duration::from_secs(42);
 const PASS_PERIOD: Duration = Duration::from_secs(5);
 /// Tasks that are treated at once.
 const AT_ONCE: usize = 16;
+/// How long a look is at one task: what hangs is left to the next one.
+const TREATED_WITHIN: Duration = Duration::from_mins(1);
 /// Callbacks that are made at once: receivers may hang.
 const DELIVERIES: usize = 64;
 /// How often old tasks are looked for.
@@ -196,7 +198,8 @@ impl Reconciler {
         let now = Moment { wall: now, monotonic };
         let treated = {
             let this = &*self;
-            let treating: Vec<_> = work.into_iter().map(|(id, work)| this.treat(id, work, now)).collect();
+            let treating: Vec<_> =
+                work.into_iter().map(|(id, work)| this.treat_in_time(id, work, now)).collect();
             stream::iter(treating).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await
         };
         let mut report = PassReport::default();
@@ -207,6 +210,19 @@ impl Reconciler {
             }
         }
         Ok(Look { report, next_due: due.next })
+    }
+
+    /// Dropping a treatment is dying in it: whatever it had begun is found again.
+    async fn treat_in_time(&self, id: TaskId, work: treat::Work, now: Moment) -> Treated {
+        let late = self.engine.ports().clock.sleep(TREATED_WITHIN);
+        tokio::select! {
+            biased;
+            treated = self.treat(id.clone(), work, now) => treated,
+            () = late => {
+                tracing::warn!(task.id = %id, "a task took too long and is left to the next look");
+                Treated { report: PassReport { errors: 1, ..PassReport::default() }, ..Treated::default() }
+            }
+        }
     }
 
     /// Makes a callback attempt beside the looks, and returns how many were begun.
