@@ -21,8 +21,10 @@ use crate::{fakes, rng::Rng};
 /// How long after the trouble every accepted task has to have ended: the longest time limit and its
 /// allowance, five starts of growing pauses, and clocks that differ.
 const ALL_ENDED_WITHIN: Duration = Duration::from_hours(6);
-/// How long an answer may take, to whoever was held.
-const ANSWERED_WITHIN: Duration = Duration::from_mins(25);
+/// How long an answer may take, and a write that lands late.
+const ANSWERED_WITHIN: Duration = Duration::from_mins(4);
+/// The same where processes are held.
+const ANSWERED_WITHIN_IF_HELD: Duration = Duration::from_mins(25);
 /// How long callbacks, retention and late deletions may take after that.
 const ALL_QUIET_WITHIN: Duration = Duration::from_hours(200);
 
@@ -100,7 +102,7 @@ async fn lived(number: u64, plant: Plant) -> Result<Life, Broken> {
     let asked_by = world.plan.tasks.iter().map(TaskPlan::asked_by).fold(Duration::ZERO, Duration::max);
     sleep_until(world.began + world.plan.trouble_ends.max(asked_by)).await;
     // What clients have asked for last is answered by then, or never, and what lands late has landed.
-    sleep(ANSWERED_WITHIN).await;
+    sleep(if world.plan.holds > 0 { ANSWERED_WITHIN_IF_HELD } else { ANSWERED_WITHIN }).await;
     let ended = settle_all(&world).await;
     dispatching.cancel();
     if !ended {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -64,10 +65,13 @@ pub(super) struct World {
     pub(super) store: MemoryStorage,
     pub(super) settings: Settings,
     pub(super) rng: Mutex<Rng>,
+    /// What every slot holds: it is told by nobody here.
+    pub(super) lock: File,
     seen: Mutex<Seen>,
 }
 
 impl World {
+    #[expect(clippy::expect_used, reason = "every machine has it")]
     pub(super) fn new(
         plan: Plan,
         plant: Plant,
@@ -82,6 +86,7 @@ impl World {
             store,
             settings,
             rng: Mutex::new(rng),
+            lock: File::open("/dev/null").expect("every machine has it"),
             seen: Mutex::default(),
         })
     }
