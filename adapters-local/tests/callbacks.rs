@@ -2,11 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "these are tests, their helpers too")]
 
-use std::sync::{Arc, Once};
+use std::{
+    io::Read as _,
+    sync::{Arc, Once},
+};
 
 use legwork_adapters_local::callback_sender::{CallbackPolicy, HttpCallbacks};
 use legwork_conformance::callbacks::{CallbacksBench, read_request, to};
 use legwork_ports::callbacks::{CallbackError, Callbacks as _};
+use rustls::{
+    ServerConfig, ServerConnection,
+    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+};
 use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinSet};
 
 fn sender(allow_private: bool, allowed_hosts: &[&str]) -> HttpCallbacks {
@@ -79,4 +86,37 @@ async fn a_receiver_without_tls_is_told_as_such() {
     let error = sender(true, &[]).post(to(format!("https://{address}/hook"))).await.unwrap_err();
 
     assert!(error.to_string().starts_with("the receiver could not be reached: TLS failed: "), "{error}");
+}
+
+/// Serves by a certificate for 127.0.0.1 that nobody else has signed. It was made for this test by
+/// `openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500
+/// -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE`.
+fn foreign_certificate() -> ServerConfig {
+    let certificate = CertificateDer::from(include_bytes!("foreign/certificate.der").to_vec());
+    let key = PrivatePkcs8KeyDer::from(include_bytes!("foreign/key.der").to_vec());
+    let config = ServerConfig::builder().with_no_client_auth();
+    config.with_single_cert(vec![certificate], PrivateKeyDer::from(key)).unwrap()
+}
+
+#[tokio::test]
+async fn a_receiver_with_a_certificate_of_nobody_known_is_told_nothing() {
+    let sender = sender(true, &[]);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut connection = ServerConnection::new(Arc::new(foreign_certificate())).unwrap();
+    let serving = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut read = Vec::new();
+        let ended = rustls::Stream::new(&mut connection, &mut stream).read_to_end(&mut read);
+        (ended.is_err(), read)
+    });
+
+    let error = sender.post(to(format!("https://{address}/hook"))).await.unwrap_err();
+    let (was_refused, read) = serving.join().unwrap();
+
+    assert_eq!(
+        error.to_string(),
+        "the receiver could not be reached: the TLS certificate is not accepted: its issuer is not known here"
+    );
+    assert!(was_refused && read.is_empty(), "{read:?}");
 }

@@ -54,10 +54,10 @@ pub enum Step {
     Settle,
     /// Write something of one's own, then look once more.
     Suspect,
-    /// The same, and ask the job service to end the execution first.
-    CancelAndSuspect,
     /// The second look has shown no change: settle it.
     SettleSuspect,
+    /// The same, after the job service was asked to end the execution that it says runs.
+    CancelAndSettleSuspect,
 }
 
 /// Returns what to do about an attempt whose marker has stood still for `still`, `suspected_for` ago
@@ -80,24 +80,30 @@ pub fn judge(word: Word, still: Duration, suspected_for: Option<Duration>, patie
     };
     match suspected_for {
         _ if still < needed => Step::Wait,
-        Some(ago) if ago >= patience.second_look => Step::SettleSuspect,
-        Some(_) => Step::Wait,
-        None if word == Word::Running => Step::CancelAndSuspect,
+        Some(ago) if ago < patience.second_look => Step::Wait,
+        // Nobody is ended before the second look.
+        Some(_) if word == Word::Running => Step::CancelAndSettleSuspect,
+        Some(_) => Step::SettleSuspect,
         None => Step::Suspect,
     }
 }
+
+/// What one look adds at most to the time that a marker has stood still: an observer that was itself held
+/// for longer, with its whole machine perhaps, has seen nothing meanwhile.
+const SEEN_AT_ONCE: Duration = Duration::from_secs(20);
 
 /// How long a marker has stood still, as one observer has seen it by its own clock.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stillness {
     mark: String,
-    since: Duration,
+    looked_at: Duration,
+    lasted: Duration,
 }
 
 impl Stillness {
     /// Begins with the first look, at `now` of the observer's own clock.
     pub fn new(mark: &str, now: Duration) -> Self {
-        Self { mark: mark.into(), since: now }
+        Self { mark: mark.into(), looked_at: now, lasted: Duration::ZERO }
     }
 
     /// Takes another look, and returns whether the marker has changed.
@@ -105,6 +111,10 @@ impl Stillness {
         let changed = self.mark != mark;
         if changed {
             *self = Self::new(mark, now);
+        } else {
+            let seen = now.saturating_sub(self.looked_at).min(SEEN_AT_ONCE);
+            self.lasted = self.lasted.saturating_add(seen);
+            self.looked_at = now;
         }
         changed
     }
@@ -112,12 +122,13 @@ impl Stillness {
     /// Begins anew: a look failed, so that something may have changed unseen, or what was seen before
     /// was another worker's.
     pub fn blink(&mut self, now: Duration) {
-        self.since = now;
+        self.looked_at = now;
+        self.lasted = Duration::ZERO;
     }
 
-    /// Returns for how long it has stood still.
-    pub fn lasted(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.since)
+    /// Returns for how long it was seen to stand still.
+    pub fn lasted(&self) -> Duration {
+        self.lasted
     }
 }
 
@@ -143,22 +154,37 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_said_to_run_has_ten_minutes_and_is_cancelled_first() {
+    fn one_that_is_said_to_run_has_ten_minutes_and_is_cancelled_before_it_is_settled() {
+        let suspected = Some(seconds(90));
+
         assert_eq!(judge(Word::Running, seconds(599), None, STAYING), Step::Wait);
-        assert_eq!(judge(Word::Running, seconds(600), None, STAYING), Step::CancelAndSuspect);
-        assert_eq!(judge(Word::Running, seconds(690), Some(seconds(90)), STAYING), Step::SettleSuspect);
+        assert_eq!(judge(Word::Running, seconds(600), None, STAYING), Step::Suspect);
+        assert_eq!(judge(Word::Running, seconds(690), Some(seconds(89)), STAYING), Step::Wait);
+        assert_eq!(judge(Word::Running, seconds(690), suspected, STAYING), Step::CancelAndSettleSuspect);
     }
 
     #[test]
     fn a_changed_mark_and_a_failed_look_begin_anew() {
         let mut stillness = Stillness::new("a", seconds(0));
 
-        assert!(!stillness.look("a", seconds(60)));
-        assert_eq!(stillness.lasted(seconds(60)), seconds(60));
-        assert!(stillness.look("b", seconds(70)));
-        assert_eq!(stillness.lasted(seconds(80)), seconds(10));
-        stillness.blink(seconds(100));
-        assert_eq!(stillness.lasted(seconds(105)), seconds(5));
+        assert!(!stillness.look("a", seconds(10)));
+        assert!(!stillness.look("a", seconds(25)));
+        assert_eq!(stillness.lasted(), seconds(25));
+        assert!(stillness.look("b", seconds(30)));
+        assert!(!stillness.look("b", seconds(40)));
+        assert_eq!(stillness.lasted(), seconds(10));
+        stillness.blink(seconds(45));
+        assert!(!stillness.look("b", seconds(50)));
+        assert_eq!(stillness.lasted(), seconds(5));
+    }
+
+    #[test]
+    fn an_observer_that_was_held_has_seen_nothing_meanwhile() {
+        let mut stillness = Stillness::new("a", seconds(0));
+
+        stillness.look("a", seconds(700));
+
+        assert_eq!(stillness.lasted(), SEEN_AT_ONCE);
     }
 
     proptest! {
@@ -179,7 +205,7 @@ mod tests {
                     stillness.look(&alloc::format!("{}", now / 15), seconds(now));
                 }
                 let word = if runs { Word::Running } else { Word::Silent };
-                let step = judge(word, stillness.lasted(seconds(now)), None, STAYING);
+                let step = judge(word, stillness.lasted(), None, STAYING);
                 prop_assert_eq!(step, Step::Wait);
             }
         }

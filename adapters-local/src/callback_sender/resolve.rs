@@ -4,6 +4,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
+    pin::Pin,
 };
 
 use legwork_core::request::address::callback_may_reach;
@@ -36,14 +37,30 @@ pub(super) struct Unresolved {
     source: Option<io::Error>,
 }
 
-#[derive(Debug)]
+/// A name being looked up. The ports of its addresses are set by the connection.
+type LookingUp = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
 pub(super) struct JudgingResolver {
     allow_private: bool,
+    look_up: Box<dyn Fn(String) -> LookingUp + Send + Sync>,
 }
 
 impl JudgingResolver {
+    /// Asks the system.
     pub(super) fn new(allow_private: bool) -> Self {
-        Self { allow_private }
+        Self::looking_up_by(allow_private, |name| {
+            Box::pin(async move {
+                let answer = tokio::net::lookup_host((name.as_str(), 0)).await;
+                answer.map(Iterator::collect::<Vec<SocketAddr>>)
+            })
+        })
+    }
+
+    pub(super) fn looking_up_by(
+        allow_private: bool,
+        look_up: impl Fn(String) -> LookingUp + Send + Sync + 'static,
+    ) -> Self {
+        Self { allow_private, look_up: Box::new(look_up) }
     }
 }
 
@@ -60,11 +77,10 @@ fn judge(host: String, found: &[SocketAddr], allow_private: bool) -> Result<Vec<
 impl Resolve for JudgingResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let allow_private = self.allow_private;
+        let host = name.as_str().to_owned();
+        let looking_up = (self.look_up)(host.clone());
         Box::pin(async move {
-            let host = name.as_str().to_owned();
-            // The port is set by the connection.
-            let answer = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let found: Vec<SocketAddr> = match answer.map(Iterator::collect) {
+            let found = match looking_up.await {
                 Ok(found) => found,
                 Err(error) => return Err(Unresolved { host, source: Some(error) }.into()),
             };

@@ -45,6 +45,11 @@ impl HttpCallbacks {
     /// # Errors
     /// Where no client can be made at all.
     pub fn new(policy: CallbackPolicy) -> Result<Self, reqwest::Error> {
+        let resolver = JudgingResolver::new(policy.allow_private);
+        Self::resolving_by(policy, &Arc::new(resolver))
+    }
+
+    fn resolving_by(policy: CallbackPolicy, resolver: &Arc<JudgingResolver>) -> Result<Self, reqwest::Error> {
         let builder = || {
             Client::builder()
                 .no_proxy()
@@ -52,7 +57,7 @@ impl HttpCallbacks {
                 // A connection that is kept would be used again without its address being judged.
                 .pool_max_idle_per_host(0)
                 .referer(false)
-                .dns_resolver(Arc::new(JudgingResolver::new(policy.allow_private)))
+                .dns_resolver(Arc::clone(resolver))
         };
         let plain = builder().tls_certs_only([]).build()?;
         let encrypted = builder().build().map_err(|error| plain_words(&error));
@@ -140,5 +145,55 @@ impl Callbacks for HttpCallbacks {
         tokio::time::timeout(deadline, self.send(post))
             .await
             .unwrap_or(Err(CallbackError::Deadline { seconds }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        net::SocketAddr,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use legwork_conformance::callbacks::{read_request, to};
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener, task::JoinSet};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_that_changes_its_address_between_check_and_connection_gains_nothing() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let connections = Arc::<AtomicUsize>::default();
+        let connected = Arc::clone(&connections);
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                connected.fetch_add(1, Ordering::SeqCst);
+                read_request(&mut stream).await.unwrap();
+                stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+            }
+        });
+        let looks = Arc::<AtomicUsize>::default();
+        let looked = Arc::clone(&looks);
+        let resolver = JudgingResolver::looking_up_by(true, move |_| {
+            // Allowed at the first look, and never again.
+            let is_first = looked.fetch_add(1, Ordering::SeqCst) == 0;
+            let address = if is_first { [127, 0, 0, 1] } else { [169, 254, 169, 254] };
+            Box::pin(async move { Ok(vec![SocketAddr::from((address, 0))]) })
+        });
+        let policy = CallbackPolicy { allow_private: true, allowed_hosts: Vec::new() };
+        let sender = HttpCallbacks::resolving_by(policy, &Arc::new(resolver)).unwrap();
+        let url = format!("http://rebinding.example:{port}/hook");
+
+        let first = sender.post(to(url.clone())).await;
+        let looks_of_first = looks.load(Ordering::SeqCst);
+        let second = sender.post(to(url)).await;
+
+        assert_eq!(first.unwrap().status, 204);
+        assert_eq!(looks_of_first, 1, "what was judged is what was connected to");
+        assert!(matches!(second, Err(CallbackError::NotAllowed { .. })), "{second:?}");
+        assert_eq!(connections.load(Ordering::SeqCst), 1, "no connection is kept for later");
     }
 }

@@ -37,7 +37,7 @@ async fn round(write_takes: Duration) -> f64 {
     let agent = worker(LineAgent { lines: u64::from(LINES), line_bytes: 200 });
 
     let began = Instant::now();
-    run_task(&engine, &agent, job, CancellationToken::new()).await.unwrap();
+    Box::pin(run_task(&engine, &agent, job, CancellationToken::new())).await.unwrap();
     f64::from(LINES) / began.elapsed().as_secs_f64()
 }
 

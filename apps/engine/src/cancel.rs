@@ -70,11 +70,7 @@ impl Engine {
                             let due = record.apply(event.clone())?.callback.next_attempt_at;
                             Ok(Step::swap_with(event, due))
                         }
-                        Status::Running
-                            if record.cancel_requested_at.is_some() && record.verdict.is_none() =>
-                        {
-                            Ok(Step::Leave)
-                        }
+                        Status::Running if is_being_cancelled(record) => Ok(Step::Leave),
                         Status::Running => {
                             Ok(Step::swap_after(now.plus(WISH_ALLOWANCE), Event::CancelRequested { now }))
                         }
@@ -112,6 +108,12 @@ impl Engine {
             }
         });
     }
+}
+
+/// Whether a wish was heard, or will be.
+fn is_being_cancelled(record: &Record) -> bool {
+    let verdict = record.verdict.as_ref().map(|verdict| verdict.status);
+    record.cancel_requested_at.is_some() && verdict.is_none_or(|status| status == Status::Cancelled)
 }
 
 fn cancel_error(error: UpdateError) -> CancelError {

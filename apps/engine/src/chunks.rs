@@ -59,9 +59,9 @@ impl ChunkReader {
         let mut expected = self.next;
         let mut readable = Vec::new();
         for (number, key) in listed {
-            let gap_is_final =
-                record.is_terminal() || number <= record.first_chunk || expected < record.first_chunk;
-            if number != expected && !gap_is_final {
+            // What is missing of an earlier attempt is missing for good; of this one it may still come.
+            let wanted = expected.max(record.first_chunk.min(number));
+            if number != wanted && !record.is_terminal() {
                 break;
             }
             expected = number.saturating_add(1);

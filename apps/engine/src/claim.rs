@@ -26,6 +26,10 @@ pub(crate) struct ClaimedAttempt {
     pub(crate) token: Token,
     /// The request, or why it cannot be opened.
     pub(crate) request: Result<TaskRequest, OpenError>,
+    /// When it was claimed, by this process's own clock.
+    pub(crate) claimed_at: Duration,
+    /// From then on, how long it may take in all.
+    pub(crate) deadline: Duration,
 }
 
 /// Why a sealed request cannot be opened.
@@ -75,7 +79,11 @@ impl Engine {
             )
             .await;
         match claimed {
-            Ok((record, _)) => Ok(Some(ClaimedAttempt { record, token, request })),
+            Ok((record, _)) => {
+                let deadline = timeout.saturating_add(DEADLINE_ALLOWANCE);
+                let claimed_at = ports.clock.monotonic();
+                Ok(Some(ClaimedAttempt { record, token, request, claimed_at, deadline }))
+            }
             Err(UpdateError::NotAllowed(NotAllowed::State { .. }) | UpdateError::Missing) => Ok(None),
             Err(error) => Err(error),
         }

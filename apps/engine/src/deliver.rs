@@ -143,9 +143,8 @@ impl Engine {
                 },
             )
             .await?;
-        if let Some(at) = moot {
-            ports.delete_patiently(&layout::due(at, id, record.attempt), patience).await?;
-        }
+        // The receiver does not wait for it.
+        self.remove_moot(id, record.attempt, moot);
         Ok(record)
     }
 

@@ -26,6 +26,8 @@ use crate::{
 
 /// How long to wait for news at most: a start that falls due is seen this late.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The first pause before a task is looked at again whose submission is about to be complete.
+const LOOK_AGAIN_SOON: Duration = Duration::from_millis(20);
 /// How many entries one look reads at most.
 const PAGE: usize = 1000;
 
@@ -35,16 +37,33 @@ enum Look {
     Started,
     /// Nothing can be started now.
     Idle,
+    /// The same, but something is about to be there.
+    Soon,
+}
+
+/// Whether a task can be started.
+enum Startable {
+    Now(Box<Record>),
+    /// Its submission is not complete.
+    Soon,
+    Not,
 }
 
 impl Engine {
     /// Starts pending tasks as slots free, until stopped.
     pub async fn dispatch(&self, stop: CancellationToken) {
         let mut slot = None;
+        let mut soon = LOOK_AGAIN_SOON;
         while !stop.is_cancelled() {
+            let mut look_again = LOOK_AGAIN;
             match self.dispatch_one(&mut slot).await {
                 Ok(Look::Started) => continue,
-                Ok(Look::Idle) => {}
+                Ok(Look::Idle) => soon = LOOK_AGAIN_SOON,
+                Ok(Look::Soon) => {
+                    // A submission that broke off is not looked at for ever.
+                    look_again = soon;
+                    soon = soon.saturating_mul(2).min(LOOK_AGAIN);
+                }
                 Err(error) => tracing::warn!(error = %error, "pending tasks could not be looked through"),
             }
             // The slot is given back while nothing waits for it, so that other services may have it.
@@ -54,7 +73,7 @@ impl Engine {
                 biased;
                 // Dropping a wait loses nothing: the next look lists again.
                 () = stop.cancelled() => {}
-                () = ports.storage.changed(layout::DUE, LOOK_AGAIN), if waiting_for_task => {}
+                () = ports.storage.changed(layout::DUE, look_again), if waiting_for_task => {}
                 () = ports.jobs.slot_freed(LOOK_AGAIN), if !waiting_for_task => {}
             }
         }
@@ -70,7 +89,8 @@ impl Engine {
         if slot.is_none() {
             return Ok(Look::Idle);
         }
-        for record in self.startable().await? {
+        let (startable, is_incomplete) = self.startable().await?;
+        for record in startable {
             let id = record.task_id.clone();
             match self.take_start(&id).await {
                 Ok(record) => {
@@ -81,14 +101,16 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Look::Idle)
+        Ok(if is_incomplete { Look::Soon } else { Look::Idle })
     }
 
-    /// Returns the pending tasks whose start is due, oldest first.
-    async fn startable(&self) -> Result<Vec<Record>, UpdateError> {
+    /// Returns the pending tasks whose start is due, oldest first, and whether there are others that lack
+    /// something.
+    async fn startable(&self) -> Result<(Vec<Record>, bool), UpdateError> {
         let ports = self.ports();
         let now = ports.clock.now();
         let mut found = Vec::new();
+        let mut is_incomplete = false;
         let mut seen = std::collections::BTreeSet::new();
         let mut after: Option<String> = None;
         loop {
@@ -97,29 +119,46 @@ impl Engine {
             after = entries.last().map(|entry| entry.key.clone());
             for marker in entries.iter().filter_map(|entry| layout::parse_due(&entry.key)) {
                 if marker.at.is_some_and(|at| at > now) {
-                    return Ok(in_order(found));
+                    return Ok((in_order(found), is_incomplete));
                 }
                 if !seen.insert(marker.id.clone()) {
                     continue;
                 }
-                if let Some(record) = self.startable_record(&marker.id, now).await? {
-                    found.push(record);
+                match self.startable_record(&marker.id, now).await? {
+                    Startable::Now(record) => found.push(*record),
+                    Startable::Soon => is_incomplete = true,
+                    Startable::Not => {}
                 }
             }
             if !full {
-                return Ok(in_order(found));
+                return Ok((in_order(found), is_incomplete));
             }
         }
     }
 
-    async fn startable_record(&self, id: &TaskId, now: Timestamp) -> Result<Option<Record>, UpdateError> {
-        let Some((record, _)) = self.ports().read_record(id).await? else { return Ok(None) };
+    async fn startable_record(&self, id: &TaskId, now: Timestamp) -> Result<Startable, UpdateError> {
+        let record = match self.ports().read_record(id).await {
+            Ok(Some((record, _))) => record,
+            Ok(None) => return Ok(Startable::Soon),
+            Err(UpdateError::Unreadable(error)) => {
+                // It keeps nobody else waiting.
+                tracing::warn!(task.id = %id, error = %error, "a stored record cannot be read");
+                return Ok(Startable::Not);
+            }
+            Err(error) => return Err(error),
+        };
         let due = record.status == Status::Pending
             && record.payload == Payload::Stored
             && record.starts.next_at <= now
             && record.starts.count < legwork_core::record::MAX_STARTS;
         // The record is stored before its payload: until that is there, nothing can be started.
-        if due && self.has_payload(id).await? { Ok(Some(record)) } else { Ok(None) }
+        if !due {
+            Ok(Startable::Not)
+        } else if self.has_payload(id).await? {
+            Ok(Startable::Now(Box::new(record)))
+        } else {
+            Ok(Startable::Soon)
+        }
     }
 
     pub(crate) async fn has_payload(&self, id: &TaskId) -> Result<bool, StorageError> {
@@ -149,9 +188,7 @@ impl Engine {
                 },
             )
             .await?;
-        if let Some(at) = moot {
-            ports.delete_patiently(&layout::due(at, id, record.attempt), Patience::Short).await?;
-        }
+        self.remove_moot(id, record.attempt, moot);
         Ok(record)
     }
 

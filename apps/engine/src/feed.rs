@@ -21,13 +21,13 @@ use crate::{
 /// Chunks that a watcher may lag behind before it has to read by itself.
 const BACKLOG: usize = 64;
 /// How often a store that tells of no changes is asked.
-const PERIOD: Duration = Duration::from_secs(1);
+pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 /// How often after a while of silence.
 const QUIET_PERIOD: Duration = Duration::from_secs(2);
 /// After how long.
 const QUIET_AFTER: Duration = Duration::from_secs(10);
 /// Looks in a row that may fail before the watchers are told.
-const FAILURES: u32 = 30;
+pub(crate) const FAILURES: u32 = 30;
 
 /// What a poller tells.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 //! way, so memory stays bounded and the agent's output waits on disk. What could not be stored is
 //! counted, never silent.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
@@ -32,8 +32,10 @@ const MAX_BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
 const CHUNK_BYTES: usize = 1024 * 1024;
 /// Batches that wait for the writer.
 const QUEUE: usize = 4;
-/// How long the last line, which tells of lost ones, is tried.
-const LAST_WORD: Duration = Duration::from_millis(500);
+/// How long the last line, which tells of lost ones, is tried where lines had their whole time.
+const LAST_WORD: Duration = Duration::from_mins(1);
+/// The same after a stop, when there is none.
+const HURRIED_LAST_WORD: Duration = Duration::from_millis(500);
 
 /// Lines without their newlines, in one piece of memory.
 #[derive(Debug, Default)]
@@ -76,15 +78,49 @@ pub(crate) struct LogEnd {
 enum Message {
     /// Lines to store.
     Lines(LineBatch),
+    /// That so many lines came too late to be read.
+    Lost(u64),
     /// To say when everything before this is stored, or given up.
     Settle(oneshot::Sender<()>),
+}
+
+/// From when on nothing more is waited for.
+#[derive(Debug, Clone, Copy)]
+struct GiveUp {
+    at: Duration,
+    hurried: bool,
+}
+
+/// Limits how long a log waits for its store.
+#[derive(Debug, Clone)]
+pub(crate) struct LogLimit(watch::Sender<Option<GiveUp>>);
+
+impl LogLimit {
+    /// From this moment of the monotonic clock on, nothing more is waited for.
+    pub(crate) fn give_up_at(&self, moment: Duration) {
+        self.set(GiveUp { at: moment, hurried: false });
+    }
+
+    /// The same, because the worker has to end.
+    pub(crate) fn hurry(&self, moment: Duration) {
+        self.set(GiveUp { at: moment, hurried: true });
+    }
+
+    fn set(&self, new: GiveUp) {
+        self.0.send_modify(|limit| {
+            *limit = Some(match *limit {
+                Some(old) if old.at <= new.at => GiveUp { hurried: old.hurried || new.hurried, ..old },
+                Some(_) | None => new,
+            });
+        });
+    }
 }
 
 /// Writes the log of one attempt.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
     messages: mpsc::Sender<Message>,
-    deadline: watch::Sender<Option<Duration>>,
+    limit: LogLimit,
     task: JoinSet<LogEnd>,
 }
 
@@ -92,7 +128,7 @@ impl LogWriter {
     /// Begins a log whose first chunk has this number.
     pub(crate) fn start(ports: &Ports, id: &TaskId, first_chunk: u32, settings: &LogSettings) -> Self {
         let (messages, inbox) = mpsc::channel(QUEUE);
-        let (deadline, deadline_seen) = watch::channel(None);
+        let (limit, limit_seen) = watch::channel(None);
         let limits = ChunkLimits {
             max_lines: settings.chunk_lines,
             max_bytes: CHUNK_BYTES,
@@ -112,10 +148,11 @@ impl LogWriter {
             last_chunk: None,
             abandoned: false,
             settling: Vec::new(),
+            ready: VecDeque::new(),
         };
         let mut task = JoinSet::new();
-        task.spawn(writer.run(inbox, deadline_seen));
-        Self { messages, deadline, task }
+        task.spawn(writer.run(inbox, limit_seen));
+        Self { messages, limit: LogLimit(limit), task }
     }
 
     /// Hands lines over; waits while the store is behind.
@@ -139,6 +176,12 @@ impl LogWriter {
         }
     }
 
+    /// Counts lines that came too late to be read.
+    pub(crate) async fn lose(&self, lines: u64) {
+        // The writer ends only after this sender is gone, or by a panic that `finish` reports.
+        let _writer_is_gone = self.messages.send(Message::Lost(lines)).await;
+    }
+
     /// Waits until everything handed over is stored, or given up.
     pub(crate) async fn settle(&self) {
         let (settled, is_settled) = oneshot::channel();
@@ -149,22 +192,20 @@ impl LogWriter {
 
     /// Returns from when on nothing more is waited for, by the monotonic clock.
     pub(crate) fn gives_up_at(&self) -> Option<Duration> {
-        *self.deadline.borrow()
+        self.limit.0.borrow().map(|limit| limit.at)
     }
 
-    /// From this moment of the monotonic clock on, nothing more is waited for.
-    pub(crate) fn give_up_at(&self, moment: Duration) {
-        self.deadline.send_modify(|deadline| {
-            *deadline = Some(deadline.map_or(moment, |earlier| earlier.min(moment)));
-        });
+    /// Returns what limits how long it waits.
+    pub(crate) fn limit(&self) -> &LogLimit {
+        &self.limit
     }
 
     /// Stores what is left and returns what became of all lines.
     pub(crate) async fn finish(self) -> LogEnd {
-        let Self { messages, deadline, mut task } = self;
+        let Self { messages, limit, mut task } = self;
         drop(messages);
         let end = task.join_next().await;
-        drop(deadline);
+        drop(limit);
         match end {
             Some(Ok(end)) => end,
             Some(Err(error)) => {
@@ -198,13 +239,15 @@ struct Writer {
     abandoned: bool,
     /// Who waits for what is under way.
     settling: Vec<oneshot::Sender<()>>,
+    /// Chunks that wait until there are fewer under way. Their bytes count as under way.
+    ready: VecDeque<Chunk>,
 }
 
 impl Writer {
     async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Message>,
-        mut deadline: watch::Receiver<Option<Duration>>,
+        mut limit: watch::Receiver<Option<GiveUp>>,
     ) -> LogEnd {
         let mut open = true;
         while open || !self.in_flight.is_empty() {
@@ -216,7 +259,8 @@ impl Writer {
             }
             let room = self.in_flight.len() < MAX_IN_FLIGHT && self.bytes_in_flight < MAX_BYTES_IN_FLIGHT;
             let now = self.ports.clock.monotonic();
-            let give_up_at = *deadline.borrow_and_update();
+            let give_up = *limit.borrow_and_update();
+            let give_up_at = give_up.map(|limit| limit.at);
             let due = self.chunker.due_at();
             let clock = Arc::clone(&self.ports.clock);
             let until = |moment: Option<Duration>| {
@@ -234,9 +278,12 @@ impl Writer {
                     }
                 }
                 () = until(give_up_at), if give_up_at.is_some() && !self.abandoned => self.abandon(),
-                changed = deadline.changed(), if !self.abandoned && changed_is_open(&deadline) => drop(changed),
+                changed = limit.changed(), if !self.abandoned && changed_is_open(&limit) => drop(changed),
                 batch = inbox.recv(), if open && (room || self.abandoned) => match batch {
                     Some(Message::Lines(batch)) => self.take(&batch),
+                    Some(Message::Lost(lines)) => {
+                        self.facts.lines_lost = self.facts.lines_lost.saturating_add(lines);
+                    }
                     Some(Message::Settle(settled)) => {
                         self.flush();
                         self.settling.push(settled);
@@ -248,7 +295,8 @@ impl Writer {
                 },
             }
         }
-        self.last_word().await;
+        let hurried = limit.borrow().is_some_and(|limit| limit.hurried);
+        self.last_word(hurried).await;
         LogEnd { facts: self.facts, last_chunk: self.last_chunk }
     }
 
@@ -278,22 +326,38 @@ impl Writer {
         }
     }
 
-    /// Begins to write a chunk under the next number.
+    /// Takes a chunk to be written, as soon as fewer are under way than readers rely on.
     fn put(&mut self, chunk: Chunk) {
         let lines = u64::from(chunk.lines);
         if self.abandoned {
             self.facts.lines_lost = self.facts.lines_lost.saturating_add(lines);
             return;
         }
+        self.bytes_in_flight = self.bytes_in_flight.saturating_add(chunk.bytes.len());
+        self.lines_in_flight = self.lines_in_flight.saturating_add(lines);
+        self.ready.push_back(chunk);
+        self.begin_ready();
+    }
+
+    fn begin_ready(&mut self) {
+        while self.in_flight.len() < MAX_IN_FLIGHT
+            && let Some(chunk) = self.ready.pop_front()
+        {
+            self.begin(chunk);
+        }
+    }
+
+    /// Begins to write a chunk under the next number.
+    fn begin(&mut self, chunk: Chunk) {
+        let (lines, bytes) = (u64::from(chunk.lines), chunk.bytes.len());
         let number = self.next_number;
         let Some(key) = layout::chunk(&self.id, number, self.ports.clock.now()) else {
+            self.bytes_in_flight = self.bytes_in_flight.saturating_sub(bytes);
+            self.lines_in_flight = self.lines_in_flight.saturating_sub(lines);
             self.facts.lines_over_limit = self.facts.lines_over_limit.saturating_add(lines);
             return;
         };
         self.next_number = number.saturating_add(1);
-        let bytes = chunk.bytes.len();
-        self.bytes_in_flight = self.bytes_in_flight.saturating_add(bytes);
-        self.lines_in_flight = self.lines_in_flight.saturating_add(lines);
         let ports = self.ports.clone();
         let content = Bytes::from(chunk.bytes);
         self.in_flight.push(Box::pin(async move {
@@ -314,6 +378,7 @@ impl Writer {
         } else {
             self.facts.lines_lost = self.facts.lines_lost.saturating_add(put.lines);
         }
+        self.begin_ready();
     }
 
     /// Stops waiting: what is under way may still land, and is counted as lost.
@@ -323,11 +388,12 @@ impl Writer {
         self.lines_in_flight = 0;
         self.bytes_in_flight = 0;
         self.in_flight.clear();
+        self.ready.clear();
         self.flush();
     }
 
     /// Says in the log itself what is missing from it.
-    async fn last_word(&mut self) {
+    async fn last_word(&mut self, hurried: bool) {
         let LogFacts { lines_lost, lines_over_limit, .. } = self.facts;
         let mut missing = Vec::new();
         if lines_lost > 0 {
@@ -348,9 +414,9 @@ impl Writer {
         let stored = if self.abandoned {
             tokio::select! {
                 biased;
-                // After a stop there is no time: the record tells the count, too.
+                // The record tells the count, too.
                 stored = put => stored.is_ok(),
-                () = self.ports.clock.sleep(LAST_WORD) => false,
+                () = self.ports.clock.sleep(if hurried { HURRIED_LAST_WORD } else { LAST_WORD }) => false,
             }
         } else {
             put.await.is_ok()
@@ -363,6 +429,6 @@ impl Writer {
 }
 
 /// A closed channel would be ready for ever.
-fn changed_is_open(deadline: &watch::Receiver<Option<Duration>>) -> bool {
-    deadline.has_changed().is_ok()
+fn changed_is_open(limit: &watch::Receiver<Option<GiveUp>>) -> bool {
+    limit.has_changed().is_ok()
 }

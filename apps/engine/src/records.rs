@@ -256,6 +256,17 @@ impl Engine {
         self.remove_entries_of(&record.task_id, record.attempt, times, patience).await
     }
 
+    /// Deletes an entry that has become moot, beside what follows from that: one that stays is found again.
+    pub(crate) fn remove_moot(&self, id: &TaskId, attempt: Attempt, at: Option<Timestamp>) {
+        let Some(at) = at else { return };
+        let (engine, key) = (self.clone(), layout::due(at, id, attempt));
+        self.inner.background.spawn(async move {
+            if let Err(error) = engine.ports().delete_patiently(&key, Patience::Short).await {
+                tracing::debug!(key, error = %error, "an entry is left to a reconciler");
+            }
+        });
+    }
+
     /// Deletes entries of an attempt that have become moot.
     pub(crate) async fn remove_entries_of(
         &self,

@@ -121,7 +121,9 @@ impl Engine {
             .await?;
         let (record, _) = retried;
         tracing::info!(task.id = %id, attempt = %record.attempt, "task is retried");
-        self.remove_entries_of(&record.task_id, attempt, moot, Patience::Short).await?;
+        for at in moot {
+            self.remove_moot(id, attempt, Some(at));
+        }
         self.start_retried(&record, at_once).await;
         Ok(self.accepted(&record, false))
     }

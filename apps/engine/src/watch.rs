@@ -13,7 +13,7 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use crate::{
     Engine, QueryError,
     chunks::{ChunkReader, LogChunk},
-    feed::{Feed, News, Place},
+    feed::{FAILURES, Feed, News, PERIOD, Place},
     records::UpdateError,
 };
 
@@ -152,6 +152,7 @@ impl Engine {
             ended: None,
             ready: VecDeque::new(),
             over: false,
+            failures: 0,
             _place: place,
         };
         Ok(stream::unfold(
@@ -175,6 +176,8 @@ struct Watcher {
     ended: Option<Arc<Record>>,
     ready: VecDeque<WatchItem>,
     over: bool,
+    /// How often in a row the store has failed.
+    failures: u32,
     _place: Place,
 }
 
@@ -187,18 +190,33 @@ impl Watcher {
             if self.over {
                 return None;
             }
-            if let Err(error) = self.go_on().await {
-                self.close(WatchItem::Broken(error.to_string()));
+            match self.go_on().await {
+                Ok(()) => self.failures = 0,
+                Err(error) => self.stumble(&error).await,
             }
         }
     }
 
+    /// A store that fails for a while breaks nobody's following.
+    async fn stumble(&mut self, error: &UpdateError) {
+        self.failures = self.failures.saturating_add(1);
+        let is_final = matches!(error, UpdateError::Missing | UpdateError::Unreadable(_));
+        if is_final || self.failures >= FAILURES {
+            self.close(WatchItem::Broken(error.to_string()));
+        } else {
+            // Joined anew, and read again from where it stands.
+            self.following = None;
+            self.engine.ports().clock.sleep(PERIOD).await;
+        }
+    }
+
     async fn go_on(&mut self) -> Result<(), UpdateError> {
-        if let Some((number, key)) = self.listed.pop_front() {
+        if let Some((number, key)) = self.listed.front().cloned() {
             let ports = self.engine.ports().clone();
             if let Some(chunk) = self.reader.read(&ports, number, &key).await? {
                 self.take(&chunk);
             }
+            self.listed.pop_front();
             return Ok(());
         }
         if let Some(record) = self.ended.clone() {

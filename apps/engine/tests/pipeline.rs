@@ -99,9 +99,8 @@ async fn a_log_past_its_limit_says_how_much_is_missing() {
     let engine = legwork_engine::Engine::new(engine.ports().clone(), settings);
     let id = engine.submit(REQUEST, Route::RunAsync).await.unwrap().task_id;
 
-    run_task(&engine, &worker(LineAgent { lines: 1000, line_bytes: 200 }), job(), CancellationToken::new())
-        .await
-        .unwrap();
+    let agent = worker(LineAgent { lines: 1000, line_bytes: 200 });
+    Box::pin(run_task(&engine, &agent, job(), CancellationToken::new())).await.unwrap();
     let record = engine.record(&id).await.unwrap();
     let chunks: Vec<_> = engine.log_lines(&id).await.unwrap().collect().await;
     let last = chunks.last().unwrap().as_ref().unwrap().clone();

@@ -59,6 +59,7 @@ macro_rules! callbacks_suite {
             every_status_is_an_answer,
             redirects_are_not_followed,
             retry_after_is_told,
+            an_answer_that_is_cut_after_its_head_is_one,
             an_endless_answer_is_read_in_part,
             a_silent_receiver_costs_no_more_than_the_deadline,
             a_dripping_answer_costs_no_more_than_the_deadline,
@@ -263,19 +264,33 @@ pub async fn redirects_are_not_followed(bench: &CallbacksBench) {
     assert_eq!(elsewhere.connections(), 0, "nobody went there");
 }
 
-/// The receiver's wish for a pause is told.
+/// The receiver's wish for a pause is told, whether it is busy or has had enough.
 pub async fn retry_after_is_told(bench: &CallbacksBench) {
-    let head = "HTTP/1.1 503 Busy\r\ncontent-length: 0";
-    let in_seconds = Receiver::answering(format!("{head}\r\nretry-after: 120\r\n\r\n")).await;
     let long_ago = "Sun, 06 Nov 1994 08:49:37 GMT";
-    let by_date = Receiver::answering(format!("{head}\r\nretry-after: {long_ago}\r\n\r\n")).await;
+    for status in [429, 503] {
+        for (wish, pause) in [("120", Duration::from_mins(2)), (long_ago, Duration::ZERO)] {
+            let head = format!("HTTP/1.1 {status} Later\r\ncontent-length: 0");
+            let receiver = Receiver::answering(format!("{head}\r\nretry-after: {wish}\r\n\r\n")).await;
 
-    let pauses = [
-        sent(bench.permissive.as_ref(), to(in_seconds.url())).await.retry_after,
-        sent(bench.permissive.as_ref(), to(by_date.url())).await.retry_after,
-    ];
+            let answer = sent(bench.permissive.as_ref(), to(receiver.url())).await;
 
-    assert_eq!(pauses, [Some(Duration::from_mins(2)), Some(Duration::ZERO)]);
+            assert_eq!(answer, CallbackAnswer { status, retry_after: Some(pause) }, "{wish}");
+        }
+    }
+}
+
+/// An answer that is cut off after its head is one: the status has come.
+pub async fn an_answer_that_is_cut_after_its_head_is_one(bench: &CallbacksBench) {
+    for (what, answer) in [
+        ("too short", "HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nonly this"),
+        ("half a chunk", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3e8\r\nonly this"),
+    ] {
+        let receiver = Receiver::answering(answer).await;
+
+        let answer = sent(bench.permissive.as_ref(), to(receiver.url())).await;
+
+        assert_eq!(answer, CallbackAnswer { status: 200, retry_after: None }, "{what}");
+    }
 }
 
 /// Of a long answer only the beginning is read.

@@ -181,16 +181,16 @@ impl Memory {
             sighting.suspicion = None;
             sighting.known = known;
         }
-        Standing { still: sighting.stillness.lasted(now), suspicion: sighting.suspicion.clone() }
+        Standing { still: sighting.stillness.lasted(), suspicion: sighting.suspicion.clone() }
     }
 
     /// Returns how long a running attempt's marker has stood still, and how long ago it was suspected.
-    pub(super) fn standing(&self, subject: &Subject, now: Duration) -> Standing {
+    pub(super) fn standing(&self, subject: &Subject) -> Standing {
         let inner = self.lock();
         match inner.sightings.get(subject) {
             None => Standing { still: Duration::ZERO, suspicion: None },
             Some(sighting) => {
-                Standing { still: sighting.stillness.lasted(now), suspicion: sighting.suspicion.clone() }
+                Standing { still: sighting.stillness.lasted(), suspicion: sighting.suspicion.clone() }
             }
         }
     }

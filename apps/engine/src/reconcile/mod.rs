@@ -44,6 +44,10 @@ const AT_ONCE: usize = 16;
 const TREATED_WITHIN: Duration = Duration::from_mins(1);
 /// Callbacks that are made at once: receivers may hang.
 const DELIVERIES: usize = 64;
+/// Callbacks that are made to one host at once: one that hangs leaves room for others.
+const DELIVERIES_PER_HOST: usize = 8;
+/// How late in a pass a callback may be begun: it has its time before the pass is over.
+const LAST_DELIVERY: Duration = Duration::from_secs(28);
 /// How often old tasks are looked for.
 const OLD_TASKS_PERIOD: Duration = Duration::from_hours(1);
 
@@ -102,41 +106,64 @@ pub struct Reconciler {
     leftovers: Option<Arc<dyn Workspace>>,
     life: Life,
     memory: Memory,
-    deliveries: JoinSet<()>,
+    /// Each ends with the host that it was made to.
+    deliveries: JoinSet<String>,
+    hosts: BTreeMap<String, usize>,
+    chores: JoinSet<PassReport>,
 }
 
 impl Reconciler {
     /// Returns an observer that has seen nothing yet. `leftovers` removes what a lost worker has left on
     /// this machine, where workers run on it.
     pub fn new(engine: Engine, leftovers: Option<Arc<dyn Workspace>>) -> Self {
-        Self { engine, leftovers, life: Life::Stays, memory: Memory::default(), deliveries: JoinSet::new() }
+        Self {
+            engine,
+            leftovers,
+            life: Life::Stays,
+            memory: Memory::default(),
+            deliveries: JoinSet::new(),
+            hosts: BTreeMap::new(),
+            chores: JoinSet::new(),
+        }
     }
 
-    /// Looks every 10 s, and earlier where something falls due, until stopped.
+    /// Looks every 10 s, and earlier where something falls due or a callback attempt has ended, until stopped.
     pub async fn run(mut self, stop: CancellationToken) {
         let clock = Arc::clone(&self.engine.ports().clock);
         let mut old_tasks_at = clock.monotonic();
         while !stop.is_cancelled() {
-            let pause = match self.look().await {
+            if clock.monotonic() >= old_tasks_at && self.chores.is_empty() {
+                let engine = self.engine.clone();
+                self.chores.spawn(async move { engine.remove_old_tasks().await });
+                old_tasks_at = clock.monotonic().saturating_add(OLD_TASKS_PERIOD);
+            }
+            let looked = tokio::select! {
+                biased;
+                // A look that is dropped is one in which its process died.
+                () = stop.cancelled() => break,
+                looked = self.look() => looked,
+            };
+            let pause = match looked {
                 Ok(look) => look.pause(clock.now()),
                 Err(error) => {
                     tracing::warn!(error = %error, "the store could not be looked through");
                     PERIOD
                 }
             };
-            if clock.monotonic() >= old_tasks_at {
-                self.remove_old_tasks().await;
-                old_tasks_at = clock.monotonic().saturating_add(OLD_TASKS_PERIOD);
-            }
+            // Whatever happens: others need the store, too.
+            clock.sleep(BREATH.min(pause)).await;
             tokio::select! {
-               biased;
-                // Dropping a sleep loses nothing.
+                biased;
+                // Dropping a sleep loses nothing; what a delivery has made due is looked at.
                 () = stop.cancelled() => {}
-                () = clock.sleep(pause) => {}
+                Some(ended) = self.deliveries.join_next() => self.note_delivered(ended),
+                Some(_removed) = self.chores.join_next() => {}
+                () = clock.sleep(pause.saturating_sub(BREATH)) => {}
             }
         }
         // A callback attempt that breaks off counts as failed a minute later, and is made again.
         self.deliveries.shutdown().await;
+        self.chores.shutdown().await;
     }
 
     /// Makes one pass, as somebody who begins anew each time: at most 50 s.
@@ -155,18 +182,23 @@ impl Reconciler {
             loop {
                 let look = this.look().await?;
                 report.add(look.report);
-                let is_waiting = this.memory.waits_for_something();
-                if !is_waiting || clock.monotonic().saturating_sub(began) >= LOOKS {
+                let elapsed = clock.monotonic().saturating_sub(began);
+                let has_more = look.left_callbacks && elapsed < LAST_DELIVERY;
+                if (!has_more && !this.memory.waits_for_something()) || elapsed >= LOOKS {
                     break;
                 }
-                clock.sleep(PASS_PERIOD).await;
+                tokio::select! {
+                    biased;
+                    Some(ended) = this.deliveries.join_next(), if has_more => this.note_delivered(ended),
+                    () = clock.sleep(PASS_PERIOD) => {}
+                }
             }
-            report.add(this.remove_old_tasks().await);
             while this.deliveries.join_next().await.is_some() {}
+            report.add(this.engine.remove_old_tasks().await);
             Ok(())
         };
         tokio::select! {
-           biased;
+            biased;
             // What is cut short is done by the next pass.
             done = passing => done?,
             () = clock.sleep(PASS) => {}
@@ -179,7 +211,9 @@ impl Reconciler {
     /// # Errors
     /// Where the store cannot be listed.
     pub async fn look(&mut self) -> Result<Look, StorageError> {
-        while self.deliveries.try_join_next().is_some() {}
+        while let Some(ended) = self.deliveries.try_join_next() {
+            self.note_delivered(ended);
+        }
         let ports = self.engine.ports();
         let (now, monotonic) = (ports.clock.now(), ports.clock.monotonic());
         let listed = futures_util::try_join!(entries::active(ports), entries::due(ports, now));
@@ -202,14 +236,22 @@ impl Reconciler {
                 work.into_iter().map(|(id, work)| this.treat_in_time(id, work, now)).collect();
             stream::iter(treating).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await
         };
-        let mut report = PassReport::default();
-        for Treated { report: one, deliveries } in treated {
+        let (mut report, mut deliveries) = (PassReport::default(), Vec::new());
+        for Treated { report: one, deliveries: some } in treated {
             report.add(one);
-            for delivery in deliveries {
-                report.callback_attempts = report.callback_attempts.saturating_add(self.deliver(delivery));
+            deliveries.extend(some);
+        }
+        // Those that have waited longest first; those that were claimed before all.
+        deliveries.sort_by_key(Delivery::since);
+        let mut left_callbacks = false;
+        for delivery in deliveries {
+            if self.deliver(delivery) {
+                report.callback_attempts = report.callback_attempts.saturating_add(1);
+            } else {
+                left_callbacks = true;
             }
         }
-        Ok(Look { report, next_due: due.next })
+        Ok(Look { report, next_due: due.next, left_callbacks })
     }
 
     /// Dropping a treatment is dying in it: whatever it had begun is found again.
@@ -225,16 +267,20 @@ impl Reconciler {
         }
     }
 
-    /// Makes a callback attempt beside the looks, and returns how many were begun.
-    fn deliver(&mut self, delivery: Delivery) -> u64 {
+    /// Makes a callback attempt beside the looks, and tells whether it was begun.
+    fn deliver(&mut self, delivery: Delivery) -> bool {
+        let host = delivery.host().to_owned();
+        let to_host = self.hosts.get(&host).copied().unwrap_or_default();
+        let is_full = self.deliveries.len() >= DELIVERIES || to_host >= DELIVERIES_PER_HOST;
         // One that was claimed is made in any case: nobody else does.
-        if self.deliveries.len() >= DELIVERIES && matches!(delivery, Delivery::Due(_)) {
-            return 0;
+        if is_full && matches!(delivery, Delivery::Due { .. }) {
+            return false;
         }
+        self.hosts.insert(host.clone(), to_host.saturating_add(1));
         let engine = self.engine.clone();
         self.deliveries.spawn(async move {
             let (id, made) = match delivery {
-                Delivery::Due(id) => {
+                Delivery::Due { id, .. } => {
                     let made = engine.deliver_due(&id).await.map(drop);
                     (id, made)
                 }
@@ -244,10 +290,27 @@ impl Reconciler {
                 }
             };
             if let Err(error) = made {
-                tracing::warn!(task.id = %id, error = %error, "a callback is left to a later pass");
+                tracing::warn!(task.id = %id, error = %error, "a callback is left to a later look");
             }
+            host
         });
-        1
+        true
+    }
+
+    fn note_delivered(&mut self, ended: Result<String, tokio::task::JoinError>) {
+        match ended {
+            Ok(host) => {
+                if let Some(count) = self.hosts.get_mut(&host) {
+                    *count = count.saturating_sub(1);
+                }
+                self.hosts.retain(|_, count| *count > 0);
+            }
+            Err(error) => {
+                tracing::error!(error = %error, "a callback attempt broke off");
+                // Which host it was made to is not known any more.
+                self.hosts.clear();
+            }
+        }
     }
 
     fn waiting(&self) -> Waiting {
@@ -272,6 +335,8 @@ pub struct Look {
     pub report: PassReport,
     /// When the next thing falls due that was not due yet.
     pub next_due: Option<Timestamp>,
+    /// Callbacks are due that were not begun: there are as many under way as may be.
+    pub left_callbacks: bool,
 }
 
 impl Look {

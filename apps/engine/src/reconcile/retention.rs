@@ -3,7 +3,7 @@
 use legwork_core::{id::TaskId, layout, record::CallbackState, time::Timestamp};
 use legwork_ports::storage::StorageError;
 
-use super::{PassReport, Reconciler};
+use super::PassReport;
 use crate::{
     Engine,
     records::{Patience, UpdateError},
@@ -12,18 +12,18 @@ use crate::{
 /// How many objects one listing returns.
 const PAGE: usize = 1000;
 
-impl Reconciler {
+impl Engine {
     /// Removes tasks that ended longer ago than they are kept. What fails is left for next time.
     pub(super) async fn remove_old_tasks(&self) -> PassReport {
         let mut report = PassReport::default();
-        let Some(retention) = self.engine.settings().retention else { return report };
-        let now = self.engine.ports().clock.now();
+        let Some(retention) = self.settings().retention else { return report };
+        let now = self.ports().clock.now();
         let Some(cutoff) =
             now.unix_ms().checked_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX))
         else {
             return report;
         };
-        match self.engine.remove_tasks_before(Timestamp::from_unix_ms(cutoff)).await {
+        match self.remove_tasks_before(Timestamp::from_unix_ms(cutoff)).await {
             Ok(removed) => report.tasks_removed = removed,
             Err(error) => {
                 tracing::warn!(error = %error, "old tasks are left for later");
@@ -32,9 +32,7 @@ impl Reconciler {
         }
         report
     }
-}
 
-impl Engine {
     /// Removes all tasks that were over by `cutoff`, and returns how many.
     async fn remove_tasks_before(&self, cutoff: Timestamp) -> Result<u64, UpdateError> {
         // The list is newest first: what was made before is behind this name.
@@ -62,7 +60,14 @@ impl Engine {
         index_key: &str,
         cutoff: Timestamp,
     ) -> Result<bool, UpdateError> {
-        if let Some((record, _)) = self.ports().read_record(id).await? {
+        let read = match self.ports().read_record(id).await {
+            Err(UpdateError::Unreadable(error)) => {
+                tracing::warn!(task.id = %id, error = %error, "a stored record cannot be read, and is kept");
+                return Ok(false);
+            }
+            read => read?,
+        };
+        if let Some((record, _)) = read {
             let ended = record.completed_at.or(record.cancelled_at).filter(|_| record.is_terminal());
             let is_told = record.callback.state != CallbackState::Pending;
             if !is_told || ended.is_none_or(|ended| ended > cutoff) {

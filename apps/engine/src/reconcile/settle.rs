@@ -1,5 +1,7 @@
 //! Ending an attempt on behalf of whoever cannot.
 
+use std::time::Duration;
+
 use legwork_core::{
     id::Token,
     record::{Event, Record, Settlement, Status},
@@ -11,6 +13,9 @@ use super::{
     treat::{Delivery, Treated},
 };
 use crate::records::{Patience, Step, UpdateError};
+
+/// How long what a lost worker has left may take to be removed.
+const REMOVED_WITHIN: Duration = Duration::from_secs(20);
 
 impl Reconciler {
     /// Ends an attempt as it was read; nothing where it has changed since.
@@ -95,8 +100,14 @@ impl Reconciler {
     /// is told.
     async fn remove_leftovers(&self, record: &Record) {
         let Some(workspace) = &self.leftovers else { return };
-        if let Err(error) = workspace.remove(&record.task_id, record.attempt).await {
-            tracing::error!(task.id = %record.task_id, error = %error, "a lost worker's workspace could not be removed");
+        let removed = tokio::select! {
+            biased;
+            // A removal that hangs must not keep the receiver waiting; it goes on where it blocks.
+            removed = workspace.remove(&record.task_id, record.attempt) => removed.map_err(|error| error.to_string()),
+            () = self.engine.ports().clock.sleep(REMOVED_WITHIN) => Err("it takes too long".to_owned()),
+        };
+        if let Err(error) = removed {
+            tracing::error!(task.id = %record.task_id, error, "a lost worker's workspace could not be removed");
         }
     }
 }

@@ -49,9 +49,34 @@ pub(super) struct Treated {
 #[derive(Debug)]
 pub(super) enum Delivery {
     /// It has to be claimed first.
-    Due(TaskId),
+    Due { id: TaskId, host: String, since: Timestamp },
     /// It was claimed by the swap that ended the attempt, which made entries at these times moot.
     Claimed { record: Box<Record>, token: Token, moot: Vec<Timestamp> },
+}
+
+impl Delivery {
+    /// Since when somebody waits for it; nothing where it was claimed.
+    pub(super) fn since(&self) -> Option<Timestamp> {
+        match self {
+            Self::Due { since, .. } => Some(*since),
+            Self::Claimed { .. } => None,
+        }
+    }
+
+    /// Whom it is made to.
+    pub(super) fn host(&self) -> &str {
+        match self {
+            Self::Due { host, .. } => host,
+            Self::Claimed { record, .. } => host(record),
+        }
+    }
+}
+
+/// Returns the host and port of a record's receiver.
+fn host(record: &Record) -> &str {
+    let target = record.callback_target.as_deref().unwrap_or_default();
+    let after_scheme = target.split_once("://").map_or(target, |(_, rest)| rest);
+    after_scheme.split(['/', '?', '#']).next().unwrap_or_default()
 }
 
 /// Whether a duty changed the record.
@@ -130,6 +155,8 @@ impl Reconciler {
             Duty::Start => self.start(record, written, now, treated).await,
             Duty::GiveUpStarting => self.settle(record, Settlement::StartFailed, treated).await.map(changed),
             Duty::AnswerWish => self.answer_wish(record, now, treated).await,
+            // A worker on this machine ends in its own time, whose clock sleeps with it.
+            Duty::EndUnfinished if self.engine.ports().jobs.is_exact() => Ok(Done::Rests),
             Duty::EndUnfinished => {
                 self.cancel_execution(record, treated).await;
                 Ok(Done::Rests)
@@ -141,7 +168,12 @@ impl Reconciler {
                 Err(error) => Err(error),
             },
             Duty::Deliver => {
-                treated.deliveries.push(Delivery::Due(id.clone()));
+                let since = record.callback.next_attempt_at.unwrap_or(now.wall);
+                treated.deliveries.push(Delivery::Due {
+                    id: id.clone(),
+                    host: host(record).to_owned(),
+                    since,
+                });
                 Ok(Done::Rests)
             }
             Duty::DeletePayload => {
@@ -255,7 +287,7 @@ impl Reconciler {
         let fate = fate(record, entry.marker.attempt, at, now.wall, retention);
         match fate {
             Fate::Keep => {
-                if rests && record.status != Status::Running || self.is_the_workers(record) {
+                if rests && record.status == Status::Pending || self.is_the_workers(record) {
                     self.memory.wait(&entry.key, now.monotonic);
                 }
                 return Ok(());

@@ -25,10 +25,11 @@ impl Reconciler {
         for (marker, sight) in &work.markers {
             let Sight::Ask { execution } = sight else { return false };
             let said = self.word(Some(execution)).await;
-            let standing = self.memory.standing(&(id.clone(), marker.marker.attempt), now.monotonic);
+            let standing = self.memory.standing(&(id.clone(), marker.marker.attempt));
             let still = self.age(marker.modified, standing.still, now);
             let suspected_for = standing.suspicion.map(|it| now.monotonic.saturating_sub(it.written_at));
-            if judge(said, still, suspected_for, self.waiting()) != Step::Wait {
+            let is_seen = said == Word::Running && self.engine.ports().jobs.is_exact();
+            if !is_seen && judge(said, still, suspected_for, self.waiting()) != Step::Wait {
                 return false;
             }
         }
@@ -45,7 +46,7 @@ impl Reconciler {
         treated: &mut Treated,
     ) -> Result<(), UpdateError> {
         let subject = subject(record);
-        let standing = self.memory.standing(&subject, now.monotonic);
+        let standing = self.memory.standing(&subject);
         let still = self.stillness(marker, written, standing.still, now);
         // Of another version: it does not count.
         let suspicion = standing.suspicion.filter(|it| it.revision == record.revision);
@@ -53,21 +54,19 @@ impl Reconciler {
         // Asked after the version that is to be swapped was read.
         let word = self.word(record.execution_name.as_deref()).await;
         match judge(word, still, suspected_for, self.waiting()) {
+            // Where the process itself is seen to live, it keeps its deadline itself.
+            _ if word == Word::Running && self.engine.ports().jobs.is_exact() => {}
             Step::Wait => {}
             Step::Settle => {
                 self.settle(record, Settlement::WorkerLost, treated).await?;
             }
-            Step::CancelAndSuspect => {
-                if self.cancel_execution(record, treated).await {
-                    self.suspect(record).await?;
-                }
-            }
             Step::Suspect => self.suspect(record).await?,
-            Step::SettleSuspect => {
-                if let Some(Suspicion { event, token, .. }) = suspicion {
+            step @ (Step::SettleSuspect | Step::CancelAndSettleSuspect) => {
+                let is_ended = step == Step::SettleSuspect || self.cancel_execution(record, treated).await;
+                if let (true, Some(Suspicion { event, token, .. })) = (is_ended, suspicion) {
                     self.settle_by(record, event, token, treated).await?;
+                    self.memory.suspect(&subject, None);
                 }
-                self.memory.suspect(&subject, None);
             }
         }
         Ok(())

@@ -51,6 +51,7 @@ impl Conversation<'_> {
         let mut heard_at = clock.monotonic();
         // Lines that the log has no room for yet: nothing more is read until it has.
         let mut waiting = LineBatch::default();
+        let mut too_late = TooLate::default();
         loop {
             let silence_ends = self.silence_ends(heard_at, &transcript);
             let silence = silence_ends.map_or(Duration::ZERO, |(at, _)| at.saturating_sub(clock.monotonic()));
@@ -71,6 +72,10 @@ impl Conversation<'_> {
                 read = run.read(), if waiting.is_empty() => {
                     let Some(bytes) = read? else { break };
                     heard_at = clock.monotonic();
+                    if self.log.gives_up_at().is_some_and(|at| heard_at >= at) {
+                        too_late.count(&bytes);
+                        continue;
+                    }
                     let now = clock.now();
                     splitter.push(&bytes, |line| {
                         transcript.line(line, now, self.redactor, |line| waiting.push(line.as_bytes()));
@@ -79,8 +84,13 @@ impl Conversation<'_> {
             }
         }
         let now = clock.now();
-        splitter
-            .finish(|line| transcript.line(line, now, self.redactor, |line| waiting.push(line.as_bytes())));
+        if too_late.is_empty() {
+            splitter.finish(|line| {
+                transcript.line(line, now, self.redactor, |line| waiting.push(line.as_bytes()));
+            });
+        } else {
+            self.log.lose(too_late.lines()).await;
+        }
         transcript.finish(now, |line| waiting.push(line.as_bytes()));
         self.log.write(waiting).await;
         Ok(Heard { transcript, stopped })
@@ -93,5 +103,57 @@ impl Conversation<'_> {
             return Some((heard_at.saturating_add(settings.result_grace), StopReason::AfterResult));
         }
         settings.idle_timeout.map(|idle| (heard_at.saturating_add(idle), StopReason::Idle))
+    }
+}
+
+/// What comes after nothing can be stored any more. It is counted and not read: a backlog of gigabytes would
+/// keep the end of the attempt waiting.
+#[derive(Debug, Default)]
+struct TooLate {
+    ended: u64,
+    has_open_line: bool,
+}
+
+impl TooLate {
+    /// Counts the lines that end in a block.
+    fn count(&mut self, block: &[u8]) {
+        let Some(last) = block.last() else { return };
+        let ended = block.split(|byte| *byte == b'\n').skip(1).count();
+        self.ended = self.ended.saturating_add(u64::try_from(ended).unwrap_or(u64::MAX));
+        self.has_open_line = *last != b'\n';
+    }
+
+    fn is_empty(&self) -> bool {
+        self.ended == 0 && !self.has_open_line
+    }
+
+    /// Returns how many lines there were, the last one without an end among them.
+    fn lines(&self) -> u64 {
+        self.ended.saturating_add(u64::from(self.has_open_line))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(blocks: &[&str], lines: u64) {
+        let mut too_late = TooLate::default();
+        for block in blocks {
+            too_late.count(block.as_bytes());
+        }
+
+        assert_eq!((too_late.lines(), too_late.is_empty()), (lines, lines == 0), "{blocks:?}");
+    }
+
+    #[test]
+    fn what_comes_too_late_is_counted_by_its_lines() {
+        check(&[], 0);
+        check(&[""], 0);
+        check(&["a"], 1);
+        check(&["a\n"], 1);
+        check(&["the rest of one\n", "two\nthr", "ee\n"], 3);
+        check(&["one\n", "\n", "three"], 3);
     }
 }

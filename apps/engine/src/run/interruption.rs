@@ -14,8 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Engine, Settings, claim::ClaimedAttempt, logs::LogWriter, oversight::Orders};
 
-/// How long lines and actions have after the worker was told to stop.
+/// How long the worker has after it was told to stop.
 pub(super) const AFTER_STOP: Duration = Duration::from_secs(8);
+/// How long lines have: the record has to follow them within the same time.
+pub(super) const LINES_AFTER_STOP: Duration = Duration::from_millis(7500);
 /// How long what runs may go on while the record that says `finishing` cannot be written.
 const SWAP_FIRST: Duration = Duration::from_secs(2);
 /// How long the wish to cancel is looked for after the worker was told to stop.
@@ -137,7 +139,7 @@ impl Interruptions<'_> {
     /// The worker was told to stop: a cancel if one was wished, else a failure.
     async fn told_to_stop(&self) -> StopReason {
         let ports = self.engine.ports();
-        self.log.give_up_at(ports.clock.monotonic().saturating_add(AFTER_STOP));
+        self.log.limit().hurry(ports.clock.monotonic().saturating_add(LINES_AFTER_STOP));
         let wished = tokio::select! {
             biased;
             // Without an answer in time the worker stops as it was told.

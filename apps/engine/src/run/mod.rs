@@ -55,14 +55,28 @@ pub enum RunEnd {
     NotOurs,
 }
 
-/// The record could not be read or written, however often it was tried.
+/// Why an attempt was left to others. Nothing of it lives here then.
 #[derive(Debug, thiserror::Error)]
-#[error("the task's record could not be changed")]
-pub struct RunError(#[source] Box<dyn std::error::Error + Send + Sync>);
+#[non_exhaustive]
+pub enum RunError {
+    /// The record could not be read or written, however often it was tried.
+    #[error("the task's record could not be changed")]
+    Record {
+        /// What happened.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something hangs that should long be over, by this process's own clock.
+    #[error("the attempt has not ended within {} minutes", limit.as_secs() / 60)]
+    Overdue {
+        /// From the claim: the request's time limit and what may follow it.
+        limit: Duration,
+    },
+}
 
 impl From<UpdateError> for RunError {
     fn from(error: UpdateError) -> Self {
-        Self(Box::new(error))
+        Self::Record { source: Box::new(error) }
     }
 }
 
@@ -95,7 +109,15 @@ pub async fn run_task(
 
     let stage = Stage::new(engine, worker, &claimed, watchers.orders.clone(), stop);
     // Boxed: it holds what every step of the run needs.
-    let closing = Box::pin(stage.play()).await;
+    let closing = tokio::select! {
+        biased;
+        closing = Box::pin(stage.play()) => closing,
+        // What is dropped stops its processes. This process is to end: who finds it ended settles the task.
+        () = engine.ports().clock.sleep(claimed.deadline) => {
+            watchers.stop().await;
+            return Err(RunError::Overdue { limit: claimed.deadline });
+        }
+    };
     let Closing::End(outcome) = closing else {
         watchers.stop().await;
         tracing::warn!(task.id = %job.task_id, "the attempt was taken over; nothing is written");
@@ -142,9 +164,7 @@ impl Watchers {
 impl Engine {
     /// What a claim makes moot: the entry of the next start, and the payload where none is kept.
     async fn after_claim(&self, record: &Record) -> Result<(), UpdateError> {
-        let ports = self.ports();
-        let start_entry = legwork_core::layout::due(record.starts.next_at, &record.task_id, record.attempt);
-        ports.delete_patiently(&start_entry, Patience::Long).await?;
+        self.remove_moot(&record.task_id, record.attempt, Some(record.starts.next_at));
         if self.settings().payload_retention == Duration::ZERO {
             self.delete_payload(record, Patience::Long).await?;
         }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Closing,
     conversation::Conversation,
-    interruption::{self, Interruptions, StopReason},
+    interruption::{self, Interruptions, LINES_AFTER_STOP, StopReason},
     preparation::signing_env,
 };
 use crate::{
@@ -119,7 +119,8 @@ impl<'a> Stage<'a> {
             Err(Ended::Stopped(reason)) => self.cut_short(reason),
             Err(Ended::Unplayable(unplayable)) => self.give_up(unplayable).await,
         };
-        self.close(found, scene).await
+        // Boxed: it holds what all actions need.
+        Box::pin(self.close(found, scene)).await
     }
 
     async fn say_hello(&self) {
@@ -192,7 +193,7 @@ impl<'a> Stage<'a> {
     fn interruptions(&self, request: &TaskRequest) -> Interruptions<'_> {
         let clock = &self.engine.ports().clock;
         // The limit runs from the claim: what came before counts.
-        let spent = clock.now().since(self.claimed.record.started_at.unwrap_or_else(|| clock.now()));
+        let spent = clock.monotonic().saturating_sub(self.claimed.claimed_at);
         let limit = Duration::from_secs(u64::from(request.timeout_minutes) * 60);
         Interruptions {
             engine: self.engine,
@@ -358,11 +359,43 @@ impl<'a> Stage<'a> {
     }
 
     /// Takes the actions, removes what is left on this machine and waits for the last lines.
-    async fn close(self, mut found: Found, scene: Scene) -> Closing {
-        if !self.stop.is_cancelled() {
-            let now = self.engine.ports().clock.monotonic();
-            self.log.give_up_at(now.saturating_add(LINES_DEADLINE));
+    async fn close(self, found: Found, scene: Scene) -> Closing {
+        let now = self.engine.ports().clock.monotonic();
+        self.log.limit().give_up_at(now.saturating_add(LINES_DEADLINE));
+        let attending = self.attend(&found);
+        let closing = self.close_unattended(found, scene);
+        tokio::select! {
+            biased;
+            closed = closing => closed,
+            () = attending => Closing::NotOurs,
         }
+    }
+
+    /// Hears what is said to the worker while it finishes: that it is to end, or that the task is not wanted
+    /// any more, which decides the verdict if nothing else has. Never ends.
+    fn attend(&self, found: &Found) -> impl Future<Output = ()> + use<'a> {
+        let (engine, claimed) = (self.engine, self.claimed);
+        let (stop, wish, limit) = (self.stop.clone(), self.orders.cancel.clone(), self.log.limit().clone());
+        let summary = found.summary.clone();
+        async move {
+            let hurrying = async {
+                stop.cancelled().await;
+                let now = engine.ports().clock.monotonic();
+                limit.hurry(now.saturating_add(LINES_AFTER_STOP));
+            };
+            let granting = async {
+                wish.cancelled().await;
+                let verdict = interruption::stopped(verdict::Stopped::Cancelled);
+                if let Err(error) = engine.begin_finishing(claimed, verdict, summary).await {
+                    tracing::warn!(task.id = %claimed.record.task_id, error = %error, "finishing could not be recorded");
+                }
+            };
+            futures_util::join!(hurrying, granting);
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn close_unattended(self, mut found: Found, scene: Scene) -> Closing {
         let Some(done) = self.act(&mut found, &scene).await else {
             self.remove_workspace().await;
             return Closing::NotOurs;

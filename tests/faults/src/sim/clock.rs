@@ -25,8 +25,6 @@ pub(super) struct SimClock {
     pub(super) skew_ms: u64,
     /// When the wall clock is set, and by how much it then jumps forward.
     pub(super) jump: Option<(Duration, Duration)>,
-    /// A planted mistake: the time that never goes back is read off the wall clock.
-    pub(super) wall_for_monotonic: bool,
 }
 
 /// How far behind a clock with a skew of zero is: half of what skews may be.
@@ -48,9 +46,6 @@ impl Clock for SimClock {
     }
 
     fn monotonic(&self) -> Duration {
-        if self.wall_for_monotonic {
-            return Duration::from_millis(self.wall_ms().saturating_sub(EPOCH_MS - 2 * BEHIND_MS));
-        }
         self.began.elapsed().saturating_sub(self.gate.slept())
     }
 

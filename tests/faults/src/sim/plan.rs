@@ -17,8 +17,8 @@ pub enum Plant {
     DeliverBeforeSwap,
     /// A marker does not tell attempts apart.
     MarkerWithoutAttempt,
-    /// A worker is taken for lost by the wall clock.
-    WallClock,
+    /// A swap relies on an entry that was never put.
+    SwapWithoutEntry,
 }
 
 /// Where workers run.

@@ -93,13 +93,7 @@ fn clock(world: &World, gate: &Arc<Gate>, rng: &mut Rng, troubled: bool) -> Arc<
     let skew_ms = if troubled { rng.below(2 * BEHIND_MS) } else { BEHIND_MS };
     let jump = (troubled && rng.percent(30))
         .then(|| (world.began.elapsed() + rng.seconds(1, 600), rng.seconds(60, 300)));
-    Arc::new(SimClock {
-        began: world.began,
-        gate: Arc::clone(gate),
-        skew_ms,
-        jump,
-        wall_for_monotonic: world.plant == Plant::WallClock,
-    })
+    Arc::new(SimClock { began: world.began, gate: Arc::clone(gate), skew_ms, jump })
 }
 
 /// Runs something beside the life.
