@@ -25,6 +25,8 @@ use crate::{
 
 /// How long a worker stays to make further attempts.
 const WORKER_STAYS: Duration = Duration::from_mins(3);
+/// How much too early a worker may wake that has slept until an attempt was due: clocks differ in their grain.
+const SLEPT: Duration = Duration::from_secs(1);
 /// How long after a payload's deletion the object is deleted once more, against a put that landed late.
 const DELETE_AGAIN: Duration = Duration::from_mins(10);
 
@@ -70,7 +72,7 @@ impl Engine {
             }
             self.ports().clock.sleep(pause).await;
             token = self.ports().ids.token();
-            record = match self.claim_attempt(&record.task_id, &token, Patience::Long).await {
+            record = match self.claim_attempt(&record.task_id, &token, SLEPT, Patience::Long).await {
                 Ok(record) => record,
                 // Somebody else makes it.
                 Err(UpdateError::NotAllowed(_)) => break,
@@ -102,7 +104,7 @@ impl Engine {
     /// Claims the attempt that is due and makes it; nothing where somebody else has claimed it.
     pub(crate) async fn deliver_due(&self, id: &TaskId) -> Result<Option<Record>, UpdateError> {
         let token = self.ports().ids.token();
-        match self.claim_attempt(id, &token, Patience::Short).await {
+        match self.claim_attempt(id, &token, Duration::ZERO, Patience::Short).await {
             Ok(record) => self.deliver_claimed(record, &token, Vec::new()).await.map(Some),
             Err(UpdateError::NotAllowed(_) | UpdateError::Missing) => Ok(None),
             Err(error) => Err(error),
@@ -120,10 +122,13 @@ impl Engine {
         self.note(id, token, &unanswered, Patience::Short).await
     }
 
+    /// Claims the attempt that is due, or will be within `early`. Somebody else may have made it meanwhile:
+    /// the one after it is not due then.
     async fn claim_attempt(
         &self,
         id: &TaskId,
         token: &Token,
+        early: Duration,
         patience: Patience,
     ) -> Result<Record, UpdateError> {
         let ports = self.ports();
@@ -136,7 +141,8 @@ impl Engine {
                 |record| {
                     let now = ports.clock.now();
                     moot = record.callback.next_attempt_at;
-                    let at = now.max(record.callback.next_attempt_at.unwrap_or(now));
+                    let due = record.callback.next_attempt_at.unwrap_or(now);
+                    let at = if due <= now.plus(early) { now.max(due) } else { now };
                     let event = Event::CallbackClaimed { token: token.clone(), now: at };
                     let due = record.apply(event.clone())?.callback.next_attempt_at;
                     Ok(Step::swap_with(event, due))

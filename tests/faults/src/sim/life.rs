@@ -21,6 +21,9 @@ use crate::{fakes, rng::Rng};
 /// How long after the trouble every accepted task has to have ended: the longest time limit and its
 /// allowance, five starts of growing pauses, and clocks that differ.
 const ALL_ENDED_WITHIN: Duration = Duration::from_hours(6);
+/// How long a healthy observer may need to find out that a worker is dead: twice 90 s, and 10 min where the
+/// job service says nothing and the marker was written shortly before.
+const LOST_FOUND_WITHIN: Duration = Duration::from_mins(15);
 /// How long an answer may take, and a write that lands late.
 const ANSWERED_WITHIN: Duration = Duration::from_mins(4);
 /// The same where processes are held.
@@ -105,8 +108,8 @@ async fn lived(number: u64, plant: Plant) -> Result<Life, Broken> {
     sleep(if world.plan.holds > 0 { ANSWERED_WITHIN_IF_HELD } else { ANSWERED_WITHIN }).await;
     let ended = settle_all(&world).await;
     dispatching.cancel();
-    if !ended {
-        return Err(Broken::of(number, &world, vec!["not every accepted task has ended".to_owned()]).await);
+    if let Err(why) = ended {
+        return Err(Broken::of(number, &world, vec![why]).await);
     }
     if !quieten(&world).await {
         let left = promises::left_over(&world).await;
@@ -230,22 +233,42 @@ async fn dispatch(world: Arc<World>, stop: CancellationToken) {
 }
 
 /// Lets one healthy reconciler look until every task that is there has ended.
-async fn settle_all(world: &Arc<World>) -> bool {
+async fn settle_all(world: &Arc<World>) -> Result<(), String> {
     let process = Process::new(world, Luck::Good);
     let mut reconciler = Reconciler::new(process.engine.clone(), None);
-    let deadline = Instant::now() + ALL_ENDED_WITHIN;
-    while Instant::now() < deadline {
+    let began = Instant::now();
+    while began.elapsed() < ALL_ENDED_WITHIN {
         let _looked = reconciler.look().await;
         if all_ended(world).await {
             // Attempts at callbacks that are under way end within their deadline.
             sleep(Duration::from_mins(4)).await;
             if all_ended(world).await {
-                return true;
+                return Ok(());
             }
+        }
+        if began.elapsed() > LOST_FOUND_WITHIN
+            && let Some(id) = unfound(world).await
+        {
+            return Err(format!("{id}'s worker is dead, and nobody has found out"));
         }
         sleep(Duration::from_secs(10)).await;
     }
-    false
+    Err("not every accepted task has ended".to_owned())
+}
+
+/// Names a task that counts as running though its worker has long been dead.
+async fn unfound(world: &World) -> Option<String> {
+    for index in 0..world.plan.tasks.len() {
+        let id = format!("t{index}");
+        let Some(record) = world.record(&id).await else { continue };
+        let worker = record.execution_name.as_deref().and_then(|name| world.worker(name));
+        let died = worker.and_then(|worker| worker.ended_at());
+        let is_running = record.claim.is_some() && !record.is_terminal();
+        if is_running && died.is_some_and(|at| at.elapsed() > LOST_FOUND_WITHIN) {
+            return Some(id);
+        }
+    }
+    None
 }
 
 async fn all_ended(world: &World) -> bool {
