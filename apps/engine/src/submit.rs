@@ -203,6 +203,7 @@ impl Submission<'_> {
         let began = ports.clock.monotonic();
         let token = ports.ids.token();
         let record = self.new_record(&token);
+        let own_entry = record.starts.next_at;
         let mut key = [0; 32];
         ports.ids.fill(&mut key);
         let key: DataKey = Secret::new(key);
@@ -214,6 +215,10 @@ impl Submission<'_> {
         );
         let (record, existed) = created?;
         due.map_err(store_error)?;
+        if existed && own_entry != record.starts.next_at {
+            // The record that stands asks for another one.
+            self.engine.remove_moot(self.id, record.attempt, Some(own_entry));
+        }
         let sealed = self.seal(&key, wrapped.map_err(keys_error)?);
         let same = self.route == Route::RunAsync && self.digests.contains(&record.request_digest);
         if existed && !same {
@@ -224,8 +229,9 @@ impl Submission<'_> {
             return Ok(self.engine.accepted(&record, true));
         }
 
-        if ports.clock.monotonic().saturating_sub(began) >= RECHECK_AFTER {
-            // An entry that stood for long without its record may have been taken for a stray.
+        if existed || ports.clock.monotonic().saturating_sub(began) >= RECHECK_AFTER {
+            // Whoever created the record may have died before its entry stood; and one that stood for long
+            // without its record may have been taken for a stray.
             ports
                 .put_due(self.id, &record, record.starts.next_at, Patience::Short)
                 .await

@@ -134,6 +134,11 @@ impl Reconciler {
                 self.clear_marker(&record, marker, still, treated).await?;
             }
         }
+        let is_listed = work.entries.iter().any(|entry| entry.marker.at == Some(record.starts.next_at));
+        if record.status == Status::Pending && !work.markers.is_empty() && !is_listed {
+            // Whoever starts it goes by its entry, which may have been lost with its submitter.
+            self.engine.ports().put_due(id, &record, record.starts.next_at, Patience::Short).await?;
+        }
         for entry in &work.entries {
             self.clear_entry(&record, entry, rests, now, treated).await?;
         }
