@@ -9,6 +9,8 @@
 //!   well or badly;
 //! * [`git_server`]: real git servers over SSH and HTTP, with repositories to
 //!   clone and to push to;
+//! * [`google`]: Google's Cloud Storage, Cloud KMS and Cloud Run, strict and
+//!   faulty on command;
 //! * [`claude_binary`]: where the real agent CLI is, for tests that run it.
 //!
 //! Nothing here belongs into a released program, and nothing here knows
@@ -17,6 +19,7 @@
 
 pub mod fake_agent;
 pub mod git_server;
+pub mod google;
 mod local_server;
 pub mod messages_api;
 mod real_claude;
