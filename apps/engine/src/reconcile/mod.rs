@@ -4,7 +4,7 @@
 //! A look lists `active/`, and `due/` up to now, and reads only the records of entries that are due and
 //! of markers that are new, changed hands or stand still: its cost grows with open and due work, never
 //! with what is over. Any number of reconcilers may look at once; each step is claimed by a swap.
-//! What one has to remember between two looks is in [`memory`](self); it is only ever patience, and a
+//! What one has to remember between two looks is in `memory.rs`; it is only ever patience, and a
 //! new process begins with none.
 
 mod entries;

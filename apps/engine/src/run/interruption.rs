@@ -17,7 +17,7 @@ use crate::{Engine, Settings, claim::ClaimedAttempt, logs::LogWriter, oversight:
 /// How long the worker has after it was told to stop.
 pub(super) const AFTER_STOP: Duration = Duration::from_secs(8);
 /// How long lines have: the record has to follow them within the same time.
-pub(super) const LINES_AFTER_STOP: Duration = Duration::from_millis(7500);
+pub(super) const LINES_AFTER_STOP: Duration = Duration::from_secs(7);
 /// How long what runs may go on while the record that says `finishing` cannot be written.
 const SWAP_FIRST: Duration = Duration::from_secs(2);
 /// How long the wish to cancel is looked for after the worker was told to stop.

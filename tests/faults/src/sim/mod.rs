@@ -4,7 +4,7 @@
 //! minutes and have wrong clocks; a store whose writes fail, are applied and fail, or land late; job
 //! services that start a worker twice or never; receivers that refuse; clients that send twice,
 //! cancel and retry. When the trouble is over one healthy reconciler goes on until nothing is owed,
-//! and the promises are checked ([`promises`]).
+//! and the promises are checked (`promises.rs`).
 //!
 //! One thread, virtual time and numbers from a seed: the same seed lives the same life.
 
