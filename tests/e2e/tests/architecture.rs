@@ -3,7 +3,6 @@
 #![expect(clippy::expect_used, reason = "helpers of tests fail the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
@@ -80,6 +79,18 @@ fn metadata() -> cargo_metadata::Metadata {
     MetadataCommand::new().other_options(vec!["--locked".to_owned()]).exec().expect("cargo metadata")
 }
 
+#[expect(clippy::disallowed_types, reason = "cargo needs the environment of the developer")]
+fn core_tree() -> String {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--package=legwork-core", "--all-features", "--target=all"])
+        .args(["--edges=normal", "--prefix=none", "--format={p}"])
+        .output()
+        .expect("cargo tree");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+
+    String::from_utf8(tree.stdout).expect("cargo tree prints UTF-8")
+}
+
 #[test]
 fn every_crate_uses_only_what_its_row_allows() {
     let metadata = metadata();
@@ -113,14 +124,7 @@ fn nothing_of_aws_is_locked() {
 fn core_has_no_std_and_is_built_from_a_written_list() {
     let library =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../core/src/lib.rs")).unwrap();
-    let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--locked", "--package=legwork-core", "--all-features", "--target=all"])
-        .args(["--edges=normal", "--prefix=none", "--format={p}"])
-        .output()
-        .expect("cargo tree");
-    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
-    let tree = String::from_utf8(tree.stdout).expect("cargo tree prints UTF-8");
-
+    let tree = core_tree();
     let names: BTreeSet<&str> = tree
         .lines()
         .filter_map(|line| line.split_whitespace().next())
