@@ -1,5 +1,5 @@
 //! What a look of the reconciler costs, in calls of the store: it grows with what is open, never with what
-//! is over.
+//! is over; and for how long it trusts what it has read before.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
 
@@ -18,7 +18,7 @@ use legwork_adapters_local::memory::MemoryStorage;
 use legwork_core::{
     id::{TaskId, Token},
     layout,
-    record::{Claimed, Event, Record},
+    record::{Claimed, Event, Record, Status},
     time::Timestamp,
 };
 use legwork_engine::{Reconciler, Settings};
@@ -218,4 +218,19 @@ async fn a_pass_costs_the_same_whatever_is_over() {
 
     assert_eq!(after_many, before);
     assert!(before.gets >= OPEN, "{before:?}");
+}
+
+/// No marker of the worker's tells that the task does not wait any more.
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_dies_right_after_its_claim_is_missed_although_its_task_was_seen_to_wait() {
+    let world = World::new(Receiver::new([], Answer::Status(200)), fakes::settings());
+    let id = world.submit("t").await;
+    let _looking = world.reconcile_beside();
+    sleep(Duration::from_secs(1)).await;
+
+    claim(&world, &id).await;
+
+    // 30 s until the claim is read, twice 90 s of silence, and looks are 10 s apart.
+    let ended = world.until(&id, Duration::from_secs(250), Record::is_terminal).await;
+    assert_eq!(ended.status, Status::Failed);
 }

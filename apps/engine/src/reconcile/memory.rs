@@ -14,9 +14,8 @@ use legwork_core::{
 
 use super::entries::Listed;
 
-/// How long the record of a pending attempt is trusted whose marker stands still.
-const PENDING_TRUSTED: Duration = Duration::from_mins(5);
-/// How long that of an attempt is trusted that is over, or not there yet.
+/// How long the record of an attempt is trusted that was not running, where its marker stands still: a
+/// worker that died between its claim and its first marker is not known to have run.
 const OTHERS_TRUSTED: Duration = Duration::from_secs(30);
 /// How long an entry is left alone that is due and whose record waits for somebody else.
 const WAITING_TRUSTED: Duration = Duration::from_mins(1);
@@ -47,8 +46,6 @@ struct Inner {
 pub(super) enum Known {
     /// Nothing yet, or nothing that lasts.
     Nothing,
-    /// No worker has claimed it.
-    Pending,
     /// This worker runs it.
     Running { claim: Token, execution: Option<String> },
 }
@@ -147,7 +144,6 @@ impl Memory {
                 Some(Sight::Ask { execution: execution.clone() })
             }
             Known::Running { execution: None, .. } => Some(Sight::Read),
-            Known::Pending => (changed || unread_for >= PENDING_TRUSTED).then_some(Sight::Read),
             Known::Nothing => (changed || unread_for >= OTHERS_TRUSTED).then_some(Sight::Read),
         }
     }
@@ -162,7 +158,6 @@ impl Memory {
     ) -> Standing {
         let known = match record {
             Some(record) if record.attempt == attempt => match (record.status, &record.claim) {
-                (Status::Pending, _) => Known::Pending,
                 (Status::Running, Some(claim)) => {
                     Known::Running { claim: claim.token.clone(), execution: record.execution_name.clone() }
                 }
