@@ -6,11 +6,10 @@ use anyhow::Context as _;
 use legwork_engine::{PassReport, Reconciler};
 use legwork_wiring::{
     config::{Config, PortsLayer, Problem},
-    names, platform, telemetry,
-    values::{EnvFile, Values},
+    names, platform,
 };
 
-use super::serve::{report, stop_on_signals};
+use super::serve::{configure, report, stop_on_signals};
 use crate::output;
 
 /// Arguments of `legwork reconcile`.
@@ -41,26 +40,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCode> {
-    let file = args.env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
     let flags = [
         (names::PLATFORM, args.platform),
         (names::DATA_DIR, args.data_dir),
         (names::LOG_LEVEL, args.log_level),
     ];
-    let values = match Values::read(flags, &file) {
-        Ok(values) => values,
-        Err(problem) => return Ok(report(&[Problem(problem)])),
-    };
-    let config = match Config::parse(&values) {
+    let config = match configure(flags, args.env_file) {
         Ok(config) => Config { layer, ..config },
         Err(problems) => return Ok(report(&problems)),
     };
-    if let Err(problem) = telemetry::start(&config.log_level) {
-        return Ok(report(&[Problem(problem)]));
-    }
-    if let Some(file) = &config.env_file {
-        tracing::info!(file = %file.display(), "settings read");
-    }
     let observer = match platform::local_observer(&config) {
         Ok(observer) => observer,
         Err(error) => return Ok(report(&[Problem(error.to_string())])),

@@ -74,7 +74,6 @@ pub(crate) struct Args {
 
 /// Serves until told to stop.
 pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCode> {
-    let file = args.env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
     let flags = [
         (names::PLATFORM, args.platform),
         (names::PORT, args.port),
@@ -83,20 +82,10 @@ pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCod
         (names::MAX_CONCURRENT_TASKS, args.max_concurrent_tasks),
         (names::LOG_LEVEL, args.log_level),
     ];
-    let values = match Values::read(flags, &file) {
-        Ok(values) => values,
-        Err(problem) => return Ok(report(&[Problem(problem)])),
-    };
-    let config = match Config::parse(&values) {
+    let config = match configure(flags, args.env_file) {
         Ok(config) => Config { layer, ..config },
         Err(problems) => return Ok(report(&problems)),
     };
-    if let Err(problem) = telemetry::start(&config.log_level) {
-        return Ok(report(&[Problem(problem)]));
-    }
-    if let Some(file) = &config.env_file {
-        tracing::info!(file = %file.display(), "settings read");
-    }
     let listener = match TcpListener::bind((config.host.as_str(), config.port)).await {
         Ok(listener) => listener,
         Err(error) => {
@@ -172,6 +161,21 @@ pub(crate) fn stop_on_signals() -> std::io::Result<CancellationToken> {
         told.cancel();
     }));
     Ok(stop)
+}
+
+/// Reads the settings and starts the log.
+pub(crate) fn configure(
+    flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
+    env_file: Option<PathBuf>,
+) -> Result<Config, Vec<Problem>> {
+    let file = env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
+    let values = Values::read(flags, &file).map_err(|problem| vec![Problem(problem)])?;
+    let config = Config::parse(&values)?;
+    telemetry::start(&config.log_level).map_err(|problem| vec![Problem(problem)])?;
+    if let Some(file) = &config.env_file {
+        tracing::info!(file = %file.display(), "settings read");
+    }
+    Ok(config)
 }
 
 /// Writes one line per mistake.
