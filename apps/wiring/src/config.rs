@@ -1,21 +1,27 @@
 //! The validated configuration. All mistakes are reported together.
 
+mod google;
+mod reader;
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::BTreeMap,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
-    str::FromStr,
     time::Duration,
 };
 
 use legwork_core::{
-    request::{HostPattern, PermissionMode, RequestLimits},
+    request::{HostPattern, RequestLimits},
     secret::Secret,
     signature::SigningSecrets,
 };
-use legwork_engine::{LogSettings, Ports};
+use legwork_engine::{LogSettings, MissingSetting, Ports};
 use url::Url;
 
+pub use self::google::{Endpoints, GoogleConfig, GoogleCredentials};
+use self::reader::Reader;
 use crate::{names, values::Values};
 
 /// A Cloud Run job lives 24 hours at most, less what follows the agent's own time.
@@ -34,10 +40,12 @@ impl std::fmt::Display for Problem {
 }
 
 /// Which adapters are wired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PlatformName {
+#[derive(Debug, Clone)]
+pub enum Platform {
     /// This machine.
     Local,
+    /// Google Cloud.
+    Google(Box<GoogleConfig>),
 }
 
 /// What clients have to show.
@@ -47,7 +55,7 @@ pub enum TokenSetting {
     FromDataFolder,
     /// This one.
     Given(Secret<String>),
-    /// Nothing.
+    /// Nothing: it is disabled, or Cloud Run's own check stands in front.
     Off,
 }
 
@@ -69,7 +77,7 @@ pub type PortsLayer = fn(&Config, Ports) -> Ports;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Which adapters are wired.
-    pub platform: PlatformName,
+    pub platform: Platform,
     /// Address to listen on.
     pub host: String,
     /// Port to listen on; 0: any free one.
@@ -78,9 +86,9 @@ pub struct Config {
     pub api_token: TokenSetting,
     /// Further `Host` names that are accepted.
     pub allowed_hosts: Vec<String>,
-    /// Where the local platform keeps everything.
+    /// Where the local platform keeps everything; nothing is kept there on Google Cloud.
     pub data_dir: PathBuf,
-    /// Signs callbacks; nothing: the one in the data folder, made on first use.
+    /// Signs callbacks; nothing: on this machine the one in the data folder, made on first use.
     pub callback_secrets: Option<SigningSecrets>,
     /// The agent's program.
     pub claude_command: String,
@@ -108,7 +116,7 @@ pub struct Config {
     pub log: LogSettings,
     /// How long the sealed request of a failed or cancelled task is kept.
     pub payload_retention: Duration,
-    /// After how long settled tasks are removed.
+    /// After how long settled tasks are removed from this machine; a bucket has its own lifecycle.
     pub retention: Duration,
     /// No line for so long ends a task.
     pub idle_timeout: Option<Duration>,
@@ -138,13 +146,15 @@ impl Config {
     pub fn parse(values: &Values) -> Result<Self, Vec<Problem>> {
         let mut reader = Reader { values, problems: Vec::new() };
         let platform = reader.platform();
-        let host = values.get(names::HOST).unwrap_or("127.0.0.1").to_owned();
+        let defaults = Defaults::of(&platform);
+        let host = values.get(names::HOST).unwrap_or(defaults.host).to_owned();
         let api_token = match values.get(names::API_TOKEN) {
-            None => TokenSetting::FromDataFolder,
+            None => defaults.api_token,
             Some("off") => TokenSetting::Off,
             Some(token) => TokenSetting::Given(Secret::new(token.to_owned())),
         };
-        if matches!(api_token, TokenSetting::Off) && !is_loopback(&host) {
+        let is_local = matches!(platform, Platform::Local);
+        if is_local && matches!(api_token, TokenSetting::Off) && !is_loopback(&host) {
             reader.problem(format!(
                 "{}=off would open the service to everybody who reaches {host}: set a token, or HOST=127.0.0.1",
                 names::API_TOKEN
@@ -159,7 +169,7 @@ impl Config {
                 }
             });
         let max_timeout_minutes = reader.number(names::MAX_TIMEOUT_MINUTES, 60, 1..=LONGEST_TIMEOUT_MINUTES);
-        let callback_allow_private = reader.boolean(names::CALLBACK_ALLOW_PRIVATE, true);
+        let callback_allow_private = reader.boolean(names::CALLBACK_ALLOW_PRIVATE, is_local);
         let request_limits = RequestLimits {
             max_timeout_minutes,
             allowed_tools: list(values.get(names::ALLOWED_TOOLS)),
@@ -175,7 +185,7 @@ impl Config {
             platform,
             port: reader.number(names::PORT, 8080, 0..=u16::MAX),
             allowed_hosts: list(values.get(names::ALLOWED_HOSTS)),
-            data_dir: reader.data_dir(),
+            data_dir: reader.data_dir(is_local),
             claude_command: values.get(names::CLAUDE_COMMAND).unwrap_or("claude").to_owned(),
             agent_path: values.get(names::PATH).unwrap_or(DEFAULT_PATH).to_owned(),
             upstream: reader.upstream(),
@@ -186,17 +196,25 @@ impl Config {
             callback_allowed_hosts: reader.host_patterns(),
             log_level: values.get(names::LOG_LEVEL).unwrap_or("info").to_owned(),
             log: LogSettings {
-                flush_after: Duration::from_millis(reader.number(names::LOG_FLUSH_MS, 100, 1..=60_000)),
+                flush_after: Duration::from_millis(reader.number(
+                    names::LOG_FLUSH_MS,
+                    defaults.log_flush_ms,
+                    1..=60_000,
+                )),
                 chunk_lines: reader.number(names::LOG_CHUNK_LINES, 100, 1..=100_000),
                 max_log_bytes: reader.number(names::MAX_LOG_BYTES, 1_073_741_824, 1024..=u64::MAX),
                 max_line_bytes: reader.number(names::MAX_LINE_BYTES, 8_388_608, 65_536..=8_388_608),
             },
-            payload_retention: hours(reader.number(names::PAYLOAD_RETENTION_HOURS, 24, 0..=8760)),
+            payload_retention: hours(reader.number(
+                names::PAYLOAD_RETENTION_HOURS,
+                defaults.payload_retention_hours,
+                0..=8760,
+            )),
             retention: hours(reader.number::<u64>(names::RETENTION_DAYS, 30, 1..=36_500).saturating_mul(24)),
             idle_timeout: Some(Duration::from_secs(idle_minutes.saturating_mul(60)))
                 .filter(|idle| !idle.is_zero()),
             result_grace: Duration::from_secs(reader.number(names::RESULT_GRACE_SECONDS, 30, 1..=3600)),
-            reconciler: reader.reconciler(),
+            reconciler: reader.reconciler(defaults.reconciler),
             keep_workspace: reader.boolean(names::KEEP_WORKSPACE, false),
             hidden: hidden(values),
             git_env: given(values, names::FOR_GIT).collect(),
@@ -209,15 +227,61 @@ impl Config {
             request_limits,
             callback_allow_private,
         };
+        if !is_local && config.keep_workspace {
+            reader.problem(format!(
+                "{} is for the local platform: the disk of an execution is gone with it",
+                names::KEEP_WORKSPACE
+            ));
+        }
         for name in names::FOR_WORKERS.iter().filter(|name| values.is_broken(name)) {
             reader.problem(format!("{name} is not UTF-8 text"));
         }
         if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
     }
 
+    /// Returns the setting without which tasks cannot be accepted, if it is missing.
+    pub fn missing(&self) -> Option<MissingSetting> {
+        let Platform::Google(google) = &self.platform else { return None };
+        match (&google.bucket, &self.callback_secrets) {
+            (None, _) => Some(MissingSetting::Bucket),
+            (Some(_), None) => Some(MissingSetting::CallbackSecret),
+            (Some(_), Some(_)) => None,
+        }
+    }
+
     /// Returns whether only this machine reaches the service.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
+    }
+}
+
+/// What a platform presumes where nothing is said.
+struct Defaults {
+    host: &'static str,
+    api_token: TokenSetting,
+    log_flush_ms: u64,
+    payload_retention_hours: u64,
+    reconciler: ReconcilerSetting,
+}
+
+impl Defaults {
+    fn of(platform: &Platform) -> Self {
+        match platform {
+            Platform::Local => Self {
+                host: "127.0.0.1",
+                api_token: TokenSetting::FromDataFolder,
+                log_flush_ms: 100,
+                payload_retention_hours: 24,
+                reconciler: ReconcilerSetting::Loop,
+            },
+            Platform::Google(_) => Self {
+                host: "0.0.0.0",
+                api_token: TokenSetting::Off,
+                log_flush_ms: 1000,
+                payload_retention_hours: 0,
+                reconciler: ReconcilerSetting::Request,
+            },
+        }
     }
 }
 
@@ -248,117 +312,12 @@ fn hidden(values: &Values) -> Vec<PathBuf> {
     let home = values.get(names::HOME).map(PathBuf::from);
     let credentials = home.iter().flat_map(|home| CREDENTIALS.iter().map(|name| home.join(name)));
     let file = values.file().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
-    named.map(PathBuf::from).chain(file).chain(credentials).collect()
+    let google = values.get(names::GOOGLE_CREDENTIALS).map(PathBuf::from);
+    named.map(PathBuf::from).chain(file).chain(google).chain(credentials).collect()
 }
 
 fn given<'v>(values: &'v Values, names: &'v [&str]) -> impl Iterator<Item = (String, String)> + use<'v> {
     names.iter().filter_map(|name| values.get(name).map(|value| ((*name).to_owned(), value.to_owned())))
-}
-
-struct Reader<'v> {
-    values: &'v Values,
-    problems: Vec<Problem>,
-}
-
-impl Reader<'_> {
-    fn problem(&mut self, text: String) {
-        self.problems.push(Problem(text));
-    }
-
-    fn number<N>(&mut self, name: &str, default: N, bounds: std::ops::RangeInclusive<N>) -> N
-    where
-        N: FromStr + PartialOrd + std::fmt::Display,
-    {
-        let Some(text) = self.values.get(name) else { return default };
-        match text.parse::<N>() {
-            Ok(number) if bounds.contains(&number) => number,
-            _ => {
-                let (low, high) = bounds.into_inner();
-                self.problem(format!("{name} must be a whole number from {low} to {high}, not {text:?}"));
-                default
-            }
-        }
-    }
-
-    fn boolean(&mut self, name: &str, default: bool) -> bool {
-        match self.values.get(name) {
-            None => default,
-            Some("true" | "1" | "yes") => true,
-            Some("false" | "0" | "no") => false,
-            Some(text) => {
-                self.problem(format!("{name} must be true or false, not {text:?}"));
-                default
-            }
-        }
-    }
-
-    fn platform(&mut self) -> PlatformName {
-        match self.values.get(names::PLATFORM) {
-            None | Some("local") => {}
-            Some("gcp") => self.problem(format!(
-                "{}=gcp: this build of Legwork has the local platform only",
-                names::PLATFORM
-            )),
-            Some(text) => self.problem(format!("{} must be local or gcp, not {text:?}", names::PLATFORM)),
-        }
-        PlatformName::Local
-    }
-
-    fn reconciler(&mut self) -> ReconcilerSetting {
-        match self.values.get(names::RECONCILER) {
-            None | Some("loop") => ReconcilerSetting::Loop,
-            Some("request") => ReconcilerSetting::Request,
-            Some("off") => ReconcilerSetting::Off,
-            Some(text) => {
-                self.problem(format!("{} must be loop, request or off, not {text:?}", names::RECONCILER));
-                ReconcilerSetting::Loop
-            }
-        }
-    }
-
-    fn permission_mode(&mut self) -> PermissionMode {
-        let Some(text) = self.values.get(names::PERMISSION_MODE) else { return PermissionMode::AcceptEdits };
-        match text.parse() {
-            Ok(mode) => mode,
-            Err(error) => {
-                self.problem(format!("{}: {error}", names::PERMISSION_MODE));
-                PermissionMode::AcceptEdits
-            }
-        }
-    }
-
-    fn upstream(&mut self) -> Url {
-        let text = self.values.get(names::UPSTREAM_URL).unwrap_or("https://api.anthropic.com");
-        let parsed = Url::parse(text).ok().filter(|url| {
-            let plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-            plain
-                && (url.scheme() == "https"
-                    || (url.scheme() == "http" && url.host_str().is_some_and(is_loopback)))
-        });
-        if let Some(url) = parsed {
-            return url;
-        }
-        self.problem(format!("{} must be an https URL, or http to this machine", names::UPSTREAM_URL));
-        fallback_upstream()
-    }
-
-    fn host_patterns(&mut self) -> Vec<HostPattern> {
-        let mut patterns = Vec::new();
-        for text in list(self.values.get(names::CALLBACK_ALLOWED_HOSTS)) {
-            match text.parse() {
-                Ok(pattern) => patterns.push(pattern),
-                Err(error) => self.problem(format!("{}: {text:?}: {error}", names::CALLBACK_ALLOWED_HOSTS)),
-            }
-        }
-        patterns
-    }
-
-    fn data_dir(&mut self) -> PathBuf {
-        default_data_dir(self.values).unwrap_or_else(|| {
-            self.problem(format!("{} must name a folder: there is no HOME to put one into", names::DATA_DIR));
-            PathBuf::new()
-        })
-    }
 }
 
 /// Returns the data folder: the one that is named, or the user's own; nothing where the user has none.
@@ -384,9 +343,4 @@ fn list(text: Option<&str>) -> Vec<String> {
 
 fn hours(hours: u64) -> Duration {
     Duration::from_secs(hours.saturating_mul(3600))
-}
-
-#[expect(clippy::expect_used, reason = "a constant that parses")]
-fn fallback_upstream() -> Url {
-    Url::parse("https://api.anthropic.com").expect("a constant that parses")
 }

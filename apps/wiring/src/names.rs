@@ -10,8 +10,36 @@ pub const HOST: &str = "HOST";
 pub const API_TOKEN: &str = "LEGWORK_API_TOKEN";
 /// Further `Host` names that are accepted, comma-separated.
 pub const ALLOWED_HOSTS: &str = "LEGWORK_ALLOWED_HOSTS";
-/// Where the local platform keeps everything.
+/// Where the local platform keeps everything; nothing is kept there on Google Cloud.
 pub const DATA_DIR: &str = "LEGWORK_DATA_DIR";
+/// Google: the bucket that everything is kept in.
+pub const BUCKET: &str = "GCS_LOGS_BUCKET";
+/// Google: the project of the key and the job.
+pub const PROJECT: &str = "PROJECT_ID";
+/// Google: the project of the bucket, and of the others where `PROJECT_ID` is not set.
+pub const BUCKET_PROJECT: &str = "GCS_PROJECT_ID";
+/// Google: where the job is, and the key where nothing else is said.
+pub const REGION: &str = "REGION";
+/// Google: where the key is.
+pub const KMS_LOCATION: &str = "KMS_LOCATION";
+/// Google: the key ring.
+pub const KMS_KEY_RING: &str = "KMS_KEY_RING";
+/// Google: the key that wraps data keys.
+pub const KMS_KEY_NAME: &str = "KMS_KEY_NAME";
+/// Google: the job whose executions are workers.
+pub const JOB_NAME: &str = "CLOUDRUN_JOB_NAME";
+/// Google: another endpoint of Cloud Storage.
+pub const GCS_ENDPOINT: &str = "GCS_ENDPOINT";
+/// Google: another endpoint of Cloud KMS.
+pub const KMS_ENDPOINT: &str = "KMS_ENDPOINT";
+/// Google: another endpoint of Cloud Run.
+pub const RUN_ENDPOINT: &str = "RUN_ENDPOINT";
+/// Google: seek no credentials, for emulators.
+pub const ANONYMOUS: &str = "LEGWORK_GCP_ANONYMOUS";
+/// The short name of the execution that a worker is, as Cloud Run sets it.
+pub const CLOUD_RUN_EXECUTION: &str = "CLOUD_RUN_EXECUTION";
+/// A file of credentials of Google's, which no agent is to see.
+pub const GOOGLE_CREDENTIALS: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 /// Signs callbacks; several, comma-separated, while they are rotated.
 pub const CALLBACK_SECRET: &str = "CLOUDRUN_CALLBACK_SECRET";
 /// The agent's program.

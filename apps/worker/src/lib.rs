@@ -44,11 +44,9 @@ pub async fn run(config: &Config, values: &Values) -> Result<ExitCode, WorkerErr
         return Err(wrong(names::PAYLOAD_PATH, "is not the sealed request of TASK_ID"));
     }
     let stop = stop_on_signals()?;
-    let worker = platform::local_worker(config)?;
-    let execution_name = values
-        .get(names::EXECUTION)
-        .map_or_else(|| format!("by-hand-{}", std::process::id()), ToOwned::to_owned);
-    let job = WorkerJob { task_id, worker_logs_url: worker.logs_url(&execution_name), execution_name };
+    let worker = platform::worker(config, values.get(names::EXECUTION)).await?;
+    let execution_name = worker.execution.unwrap_or_else(|| format!("by-hand-{}", std::process::id()));
+    let job = WorkerJob { task_id, worker_logs_url: worker.logs_url, execution_name };
     // Boxed: it holds what every step of the run needs.
     let end = Box::pin(run_task(&worker.engine, &worker.ports, job, stop)).await?;
     tracing::debug!(settled = matches!(end, RunEnd::Settled(_)), "worker ends");

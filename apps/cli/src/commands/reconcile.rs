@@ -25,7 +25,7 @@ pub(crate) struct Args {
     /// Print what the pass has done as JSON
     #[arg(long, requires = "once")]
     json: bool,
-    /// Which adapters are wired: local (this machine)
+    /// Which adapters are wired: local (this machine) or gcp (Google Cloud) [default: local]
     #[arg(long)]
     platform: Option<String>,
     /// Where everything is kept [default: the user's data folder]
@@ -49,11 +49,11 @@ pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCod
         Ok(config) => Config { layer, ..config },
         Err(problems) => return Ok(report(&problems)),
     };
-    let observer = match platform::local_observer(&config) {
+    let observer = match platform::observer(&config).await {
         Ok(observer) => observer,
         Err(error) => return Ok(report(&[Problem(error.to_string())])),
     };
-    let leftovers = Some(observer.leftovers);
+    let leftovers = observer.leftovers;
     if args.once {
         let pass = Reconciler::pass(observer.engine, leftovers).await;
         let done = pass.context("the store could not be looked through")?;
@@ -65,7 +65,7 @@ pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCod
         return Ok(ExitCode::SUCCESS);
     }
     let stop = stop_on_signals()?;
-    tracing::info!(data = %config.data_dir.display(), "reconciling");
+    tracing::info!(store = %observer.engine.ports().storage.url(""), "reconciling");
     Reconciler::new(observer.engine, leftovers).run(stop).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,10 @@
 //! `legwork serve`: the API service, and on this machine what starts its workers.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use legwork_api::{ApiSettings, ApiToken, Reconciling};
 use legwork_engine::Reconciler;
+use legwork_ports::jobs::StartPolicy;
 use legwork_wiring::{
     config::{Config, PortsLayer, Problem, ReconcilerSetting},
     names, platform, telemetry,
@@ -49,7 +50,7 @@ use crate::exit;
     when a silent agent is ended (off, 30), and whether its folder stays (false)\n\n\
     Exit codes: 0 stopped by a signal, 2 unusable configuration.")]
 pub(crate) struct Args {
-    /// Which adapters are wired: local (this machine)
+    /// Which adapters are wired: local (this machine) or gcp (Google Cloud) [default: local]
     #[arg(long)]
     platform: Option<String>,
     /// Port to listen on; 0: any free one [default: 8080]
@@ -109,31 +110,34 @@ pub(crate) async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> anyhow::Result<Result<(), Problem>> {
-    let service = match platform::local_service(config) {
+    let service = match platform::service(config).await {
         Ok(service) => service,
         Err(error) => return Ok(Err(Problem(error.to_string()))),
     };
     let address = listener.local_addr()?;
     let settings = ApiSettings {
         token: service.api_token.clone().map_or(ApiToken::Off, ApiToken::Required),
-        check_host: true,
+        check_host: service.check_host,
         allowed_hosts: config.allowed_hosts.clone(),
         max_body_bytes: config.max_body_bytes,
         reconciling: match config.reconciler {
             ReconcilerSetting::Loop | ReconcilerSetting::Request => {
-                Reconciling::Allowed { leftovers: Some(Arc::clone(&service.leftovers)) }
+                Reconciling::Allowed { leftovers: service.leftovers.clone() }
             }
             ReconcilerSetting::Off => Reconciling::Off,
         },
         version: env!("CARGO_PKG_VERSION"),
     };
-    tracing::info!(address = %format!("http://{address}"), data = %config.data_dir.display(), "serving");
+    let store = service.engine.ports().storage.url("");
+    tracing::info!(address = %format!("http://{address}"), %store, "serving");
     let mut background = JoinSet::new();
-    let engine = service.engine.clone();
-    let stopped = stop.clone();
-    background.spawn(async move { engine.dispatch(stopped).await });
+    if service.engine.ports().jobs.start_policy() == StartPolicy::WhenSlotFree {
+        let engine = service.engine.clone();
+        let stopped = stop.clone();
+        background.spawn(async move { engine.dispatch(stopped).await });
+    }
     if config.reconciler == ReconcilerSetting::Loop {
-        let reconciler = Reconciler::new(service.engine.clone(), Some(Arc::clone(&service.leftovers)));
+        let reconciler = Reconciler::new(service.engine.clone(), service.leftovers.clone());
         background.spawn(reconciler.run(stop.clone()));
     }
     let served = legwork_api::serve(service.engine.clone(), settings, listener, stop.clone()).await;

@@ -9,7 +9,7 @@ use legwork_core::{id::TaskId, secret::Secret};
 use legwork_ports::jobs::ExecutionStatus;
 use legwork_wiring::{
     config::Config,
-    platform::{self, LocalService},
+    platform::{self, Service},
 };
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,7 @@ pub(super) struct Background {
     pub(super) repository_url: String,
     /// What opens the repository.
     pub(super) git_token: Secret<String>,
-    service: LocalService,
+    service: Service,
     deliveries: mpsc::Receiver<Delivery>,
     stop: CancellationToken,
     running: JoinSet<()>,
@@ -46,7 +46,7 @@ pub(super) struct Background {
 
 impl Background {
     pub(super) async fn start(config: &Config, repository: DemoRepository) -> anyhow::Result<Self> {
-        let service = platform::local_service(config)?;
+        let service = platform::service(config).await?;
         let stop = CancellationToken::new();
         let mut running = JoinSet::new();
 
@@ -68,7 +68,7 @@ impl Background {
         let (listener, service_url) = listen("the service").await?;
         let api = ApiSettings {
             token: service.api_token.clone().map_or(ApiToken::Off, ApiToken::Required),
-            check_host: true,
+            check_host: service.check_host,
             allowed_hosts: Vec::new(),
             max_body_bytes: config.max_body_bytes,
             reconciling: legwork_api::Reconciling::Off,
