@@ -43,6 +43,7 @@ need cc gcc
 need curl curl
 need jq jq
 need shellcheck shellcheck
+need ip iproute2
 python3 -c 'import venv, ensurepip' >/dev/null 2>&1 || apt_missing+=(python3-venv)
 if ((${#apt_missing[@]})); then
   step "installing ${apt_missing[*]}"

@@ -14,7 +14,7 @@ use std::{
 
 use legwork_adapters_local::{
     agent::{GuardedAgent, landlock_abi, tree::become_subreaper},
-    workspace::{LocalWorkspace, UidPolicy, WorkspaceConfig},
+    workspace::{LocalWorkspace, MetadataAccess, UidPolicy, WorkspaceConfig},
 };
 use legwork_conformance::agent::{self as conformance, AgentBench};
 use legwork_core::{id::Attempt, secret::Secret};
@@ -92,6 +92,7 @@ async fn fixture(uids: UidPolicy) -> Fixture {
         path: "/usr/local/bin:/usr/bin:/bin".to_owned(),
         network: BTreeMap::new(),
         hidden: Vec::new(),
+        metadata: MetadataAccess::Unguarded,
     });
     let folders = workspace.prepare(&"task".parse().unwrap(), Attempt::FIRST).await.unwrap();
     let bench = AgentBench {

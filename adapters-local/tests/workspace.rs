@@ -17,7 +17,7 @@ use std::{
 use async_trait::async_trait;
 use legwork_adapters_local::{
     agent::{GuardedAgent, landlock_abi},
-    workspace::{LocalWorkspace, UidPolicy, WorkspaceConfig},
+    workspace::{LocalWorkspace, MetadataAccess, UidPolicy, WorkspaceConfig},
 };
 use legwork_conformance::workspace::{Upstream, Way, WorkspaceBench};
 use legwork_core::secret::Secret;
@@ -66,6 +66,7 @@ async fn bench(uids: UidPolicy) -> (WorkspaceBench, TempDir) {
             path: "/usr/local/bin:/usr/bin:/bin".to_owned(),
             network: BTreeMap::new(),
             hidden: Vec::new(),
+            metadata: MetadataAccess::Unguarded,
         }))
     };
     let bench = WorkspaceBench {

@@ -33,6 +33,7 @@ use super::{
     descent::directory_below,
     find,
     git::{self, Bench, socket_folder},
+    metadata::{self, MetadataAccess, Tried},
     place,
     removal::remove_folder,
     users::{Lease, UidPolicy, end_leftovers, end_lost},
@@ -57,6 +58,8 @@ pub struct WorkspaceConfig {
     pub network: BTreeMap<String, String>,
     /// Files and folders that no agent is to see, besides other tasks' folders.
     pub hidden: Vec<PathBuf>,
+    /// What tasks may reach of Google's metadata server.
+    pub metadata: MetadataAccess,
 }
 
 /// Makes the folders of attempts below one base folder, and gives each attempt a user of its own
@@ -67,15 +70,26 @@ pub struct LocalWorkspace {
     uids: UidPolicy,
     bench: Bench,
     hidden: Vec<PathBuf>,
+    metadata: MetadataAccess,
     leases: Arc<Mutex<BTreeMap<PathBuf, Lease>>>,
+    /// What came of trying to reach the metadata server, by task.
+    tried: Arc<Mutex<BTreeMap<PathBuf, Tried>>>,
 }
 
 impl LocalWorkspace {
     /// Makes nothing yet.
     pub fn new(config: WorkspaceConfig) -> Self {
-        let WorkspaceConfig { base, uids, agent, path, network, mut hidden } = config;
+        let WorkspaceConfig { base, uids, agent, path, network, mut hidden, metadata } = config;
         hidden.push(base.clone());
-        Self { base, uids, bench: Bench { agent, path, network }, hidden, leases: Arc::default() }
+        Self {
+            base,
+            uids,
+            bench: Bench { agent, path, network },
+            hidden,
+            metadata,
+            leases: Arc::default(),
+            tried: Arc::default(),
+        }
     }
 
     fn root(&self, id: &TaskId, attempt: Attempt) -> PathBuf {
@@ -84,6 +98,10 @@ impl LocalWorkspace {
 
     fn leases(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Lease>> {
         self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tried(&self) -> MutexGuard<'_, BTreeMap<PathBuf, Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes the base folder, or makes sure that it is ours alone.
@@ -118,6 +136,12 @@ impl LocalWorkspace {
         let user = lease.as_ref().map(|lease| lease.user);
         if let Some(lease) = lease {
             self.leases().insert(root.clone(), lease);
+        }
+        if self.metadata == MetadataAccess::Closed {
+            if let Some(user) = user {
+                metadata::close(user);
+            }
+            self.tried().insert(root.clone(), metadata::tried(user));
         }
         let folder = |name: &str, mode: u32, owner: Option<u32>, group: Option<u32>| {
             let path = root.join(name);
@@ -175,6 +199,10 @@ impl LocalWorkspace {
             lease.map(|lease| self.leases().insert(root.to_path_buf(), lease));
             ended.map_err(failed("ending what ran in", root))?;
             return removed;
+        }
+        self.tried().remove(root);
+        if let (MetadataAccess::Closed, Some(lease)) = (self.metadata, &lease) {
+            metadata::open(lease.user);
         }
         lease.map_or(Ok(()), Lease::give_back).map_err(failed("giving back the user of", root))
     }
@@ -339,14 +367,12 @@ impl Workspace for LocalWorkspace {
         blocking(&self.base, move || this.take_away(&root)).await
     }
 
-    fn isolation(&self) -> Vec<(String, String)> {
-        let held: Vec<u32> = self.leases().values().map(|lease| lease.user).collect();
+    fn isolation(&self, folders: Option<&Folders>) -> Vec<(String, String)> {
         let is_shared = self.uids == UidPolicy::Shared;
-        let user = match held.as_slice() {
+        let user = match folders.and_then(|folders| folders.user) {
             _ if is_shared => "shared".to_owned(),
-            [user] => format!("own uid {user}"),
-            // Nobody says which attempt is meant.
-            _ => "own uid".to_owned(),
+            Some(user) => format!("own uid {user}"),
+            None => "own uid".to_owned(),
         };
         let mounts = if !is_shared && may_cover() { "own" } else { "shared" };
         let landlock = landlock_abi().map_or("no".to_owned(), |abi| format!("ABI {abi}"));
@@ -357,7 +383,10 @@ impl Workspace for LocalWorkspace {
             ("mounts", mounts),
             ("landlock", &landlock),
         ];
-        words.map(|(name, word)| (name.to_owned(), word.to_owned())).to_vec()
+        let tried = folders.and_then(|folders| self.tried().get(&folders.root).copied());
+        let metadata = tried.map(|tried| ("metadata", tried.word()));
+        let words = words.into_iter().chain(metadata);
+        words.map(|(name, word)| (name.to_owned(), word.to_owned())).collect()
     }
 }
 
@@ -428,6 +457,7 @@ mod tests {
             path: String::new(),
             network: BTreeMap::new(),
             hidden: Vec::new(),
+            metadata: MetadataAccess::Unguarded,
         })
     }
 
@@ -570,18 +600,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_log_tells_no_user_where_it_could_be_anothers() {
-        let folder = tempfile::tempdir().unwrap();
-        let workspace = workspace(folder.path());
-        let one = workspace.prepare(&id(), Attempt::FIRST).await.unwrap();
-        workspace.prepare(&id(), Attempt::FIRST.next()).await.unwrap();
-
-        let expected = if one.user.is_some() { "own uid" } else { "shared" };
-
-        assert!(workspace.isolation().contains(&("user".to_owned(), expected.to_owned())));
-    }
-
-    #[tokio::test]
     async fn the_log_tells_which_user_the_agent_has() {
         let folder = tempfile::tempdir().unwrap();
         let workspace = workspace(folder.path());
@@ -589,6 +607,6 @@ mod tests {
 
         let expected = folders.user.map_or("shared".to_owned(), |user| format!("own uid {user}"));
 
-        assert!(workspace.isolation().contains(&("user".to_owned(), expected)));
+        assert!(workspace.isolation(Some(&folders)).contains(&("user".to_owned(), expected)));
     }
 }

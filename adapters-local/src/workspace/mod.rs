@@ -12,10 +12,12 @@ mod find;
 mod git;
 mod globs;
 mod local;
+mod metadata;
 mod place;
 mod removal;
 mod users;
 
 pub use find::MAX_FOUND_FILES;
 pub use local::{LocalWorkspace, WorkspaceConfig};
+pub use metadata::MetadataAccess;
 pub use users::{UID_COUNT, UID_FIRST, UidPolicy, end_leftovers};

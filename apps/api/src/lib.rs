@@ -11,6 +11,7 @@ mod routes;
 mod server;
 mod settings;
 mod sse;
+mod trace;
 
 pub use server::serve;
 pub use settings::{ApiSettings, ApiToken, Reconciling};

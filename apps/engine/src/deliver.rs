@@ -164,10 +164,12 @@ impl Engine {
         let attempted = self.post(&record).await;
         let delivered = attempted.is_delivered();
         let id = &record.task_id;
+        let Attempted { status, error, duration, .. } = &attempted;
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         if delivered {
-            tracing::info!(task.id = %id, status = attempted.status, "callback delivered");
+            tracing::info!(task.id = %id, status, duration_ms, "callback delivered");
         } else {
-            tracing::warn!(task.id = %id, status = attempted.status, error = attempted.error, "callback attempt failed");
+            tracing::warn!(task.id = %id, status, error, duration_ms, "callback attempt failed");
         }
         let counted_at = record.callback.next_attempt_at;
         let record = self.note(id, token, &attempted, patience).await?;

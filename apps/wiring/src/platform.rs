@@ -19,7 +19,7 @@ use legwork_adapters_local::{
     callback_sender::{CallbackPolicy, HttpCallbacks},
     clock::{SystemClock, SystemIds},
     proxy::{ProxyGateway, ProxyLimits},
-    workspace::{LocalWorkspace, UidPolicy, WorkspaceConfig},
+    workspace::{LocalWorkspace, MetadataAccess, UidPolicy, WorkspaceConfig},
 };
 use legwork_core::{secret::Secret, signature::SigningSecrets};
 use legwork_engine::{Engine, MissingSetting, Ports, Settings, WorkerPorts};
@@ -202,6 +202,10 @@ fn workspace(config: &Config, agent: GuardedAgent) -> LocalWorkspace {
         path: config.agent_path.clone(),
         network: config.git_env.clone(),
         hidden: std::iter::once(&config.data_dir).chain(&config.hidden).cloned().collect(),
+        metadata: match config.platform {
+            Platform::Local => MetadataAccess::Unguarded,
+            Platform::Google(_) => MetadataAccess::Closed,
+        },
     })
 }
 

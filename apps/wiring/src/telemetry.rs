@@ -1,8 +1,13 @@
-//! The programs' own log: to stderr, for people.
+//! The programs' own log: to stderr, for people, or as Cloud Logging reads it.
+
+mod cloud_logging;
 
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, layer::SubscriberExt as _};
+
+use self::cloud_logging::CloudLogging;
+use crate::config::{Config, Platform};
 
 /// Crates of ours: a plain level is theirs alone.
 const OURS: &[&str] = &[
@@ -10,6 +15,7 @@ const OURS: &[&str] = &[
     "legwork_core",
     "legwork_ports",
     "legwork_adapters_local",
+    "legwork_adapters_gcp",
     "legwork_engine",
     "legwork_wiring",
     "legwork_api",
@@ -17,21 +23,40 @@ const OURS: &[&str] = &[
     "legwork_cli",
 ];
 /// Crates that would write headers, and with them credentials, at their finest levels.
-const TALKATIVE: &[&str] = &["hyper", "hyper_util", "h2", "reqwest", "rustls", "tower", "axum"];
+const TALKATIVE: &[&str] = &[
+    "hyper",
+    "hyper_util",
+    "h2",
+    "reqwest",
+    "rustls",
+    "tower",
+    "axum",
+    "object_store",
+    "google_cloud_auth",
+    "google_cloud_gax_internal",
+];
 
-/// Begins to log at this level, or by these filter directives.
+/// Begins to log as the configuration says.
 ///
 /// # Errors
-/// One sentence where `level` is neither.
-pub fn start(level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(directives(level)).map_err(|error| format!("LOG_LEVEL: {error}"))?;
-    let stderr = std::io::stderr();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(stderr.is_terminal())
-        .with_writer(std::io::stderr)
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())
+/// One sentence where the level is none, and no directives either.
+pub fn start(config: &Config) -> Result<(), String> {
+    let directives = directives(&config.log_level);
+    let filter = EnvFilter::try_new(directives).map_err(|error| format!("LOG_LEVEL: {error}"))?;
+    let begun = match &config.platform {
+        Platform::Google(google) => {
+            let registry = tracing_subscriber::registry().with(filter);
+            tracing::subscriber::set_global_default(registry.with(CloudLogging::new(&google.project)))
+        }
+        Platform::Local => tracing::subscriber::set_global_default(
+            tracing_subscriber::fmt()
+                .with_env_filter(filter)
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_writer(std::io::stderr)
+                .finish(),
+        ),
+    };
+    begun.map_err(|error| error.to_string())
 }
 
 /// Turns a level into directives for our crates, and keeps others from writing what they carry.

@@ -7,6 +7,7 @@ use legwork_engine::{RunEnd, WorkerJob, run_task};
 use legwork_wiring::{config::Config, names, platform, values::Values};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 /// Why a worker could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +49,8 @@ pub async fn run(config: &Config, values: &Values) -> Result<ExitCode, WorkerErr
     let execution_name = worker.execution.unwrap_or_else(|| format!("by-hand-{}", std::process::id()));
     let job = WorkerJob { task_id, worker_logs_url: worker.logs_url, execution_name };
     // Boxed: it holds what every step of the run needs.
-    let end = Box::pin(run_task(&worker.engine, &worker.ports, job, stop)).await?;
+    let span = tracing::info_span!("task", task.id = %job.task_id);
+    let end = Box::pin(run_task(&worker.engine, &worker.ports, job, stop).instrument(span)).await?;
     tracing::debug!(settled = matches!(end, RunEnd::Settled(_)), "worker ends");
     Ok(ExitCode::SUCCESS)
 }

@@ -254,6 +254,7 @@ pub trait Workspace: fmt::Debug + Send + Sync + 'static {
     /// `Machine`.
     async fn remove(&self, id: &TaskId, attempt: Attempt) -> Result<(), WorkspaceError>;
 
-    /// Tells in what isolation the agent runs, for the task's log: short words by name.
-    fn isolation(&self) -> Vec<(String, String)>;
+    /// Tells in what isolation the agent runs in these folders, for the task's log: short words by name. Of
+    /// none it tells what is known beforehand.
+    fn isolation(&self, folders: Option<&Folders>) -> Vec<(String, String)>;
 }

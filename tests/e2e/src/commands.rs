@@ -22,7 +22,7 @@ pub async fn beside(service: &Service, program: &str, arguments: &[&str], env: &
         .env_clear()
         .env("LEGWORK_URL", &service.url)
         .env("LEGWORK_API_TOKEN", &service.token)
-        .env("LEGWORK_DATA_DIR", &service.data)
+        .envs(service.platform_env())
         .env("CLOUDRUN_CALLBACK_SECRET", "e2e-callback-secret")
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .envs(env.iter().copied())

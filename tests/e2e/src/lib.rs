@@ -10,6 +10,7 @@
     reason = "test support: what fails here fails the test, and real processes and clocks are the point"
 )]
 
+mod cloud;
 mod commands;
 pub mod crash;
 mod processes;
@@ -17,6 +18,7 @@ mod service;
 mod stopping;
 mod workers;
 
+pub use cloud::{Cloud, is_on_google, on_google};
 pub use commands::{Said, beside};
 pub use processes::{Reachable, processes_mentioning, reachable};
 pub use service::{Answer, Service, ServiceBuilder};

@@ -1,4 +1,4 @@
-//! A service in a process of its own, over a data folder of its own.
+//! A service in a process of its own, over a data folder of its own or simulators of Google Cloud.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,16 @@ use std::{
 use legwork_simulators::receiver::Receiver;
 use serde_json::{Value, json};
 
-use crate::PATIENCE;
+use crate::{
+    PATIENCE,
+    cloud::{Cloud, is_on_google},
+    workers::{Worker, living_workers},
+};
+
+/// What differs on Google Cloud: receivers are on this machine, and the service looks after its tasks by
+/// itself, as where it is always on.
+const ON_GOOGLE: &[(&str, &str)] =
+    &[("HOST", "127.0.0.1"), ("CALLBACK_ALLOW_PRIVATE", "true"), ("RECONCILER", "loop")];
 
 /// What a service is started with.
 #[derive(Debug, Clone)]
@@ -22,6 +31,7 @@ pub struct ServiceBuilder {
     env: BTreeMap<String, String>,
     data: Option<PathBuf>,
     user: Option<u32>,
+    on_google: bool,
 }
 
 /// A service that runs; it ends with the value.
@@ -34,6 +44,8 @@ pub struct Service {
     pub token: String,
     /// Its data folder.
     pub data: PathBuf,
+    /// The simulators that it is on, if it is.
+    pub cloud: Option<Arc<Cloud>>,
     http: reqwest::Client,
     log: Arc<Mutex<String>>,
     _folder: Option<tempfile::TempDir>,
@@ -63,11 +75,15 @@ impl ServiceBuilder {
             ("PATH", "/usr/local/bin:/usr/bin:/bin"),
             ("HOME", "/nonexistent"),
         ];
+        let on_google = is_on_google();
+        let more = if on_google { ON_GOOGLE } else { &[] };
+        let env = env.iter().chain(more);
         Self {
             program: program.into(),
-            env: env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            env: env.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             data: None,
             user: None,
+            on_google,
         }
     }
 
@@ -96,6 +112,7 @@ impl ServiceBuilder {
     pub fn start(self) -> Service {
         let folder = self.data.is_none().then(|| tempfile::tempdir().expect("a data folder"));
         let data = self.data.unwrap_or_else(|| folder.as_ref().expect("just made").path().join("data"));
+        let cloud = self.on_google.then(|| Cloud::of(&data, &self.program, &self.env));
         let mut command = Command::new(&self.program);
         if let Some(user) = self.user {
             let above = data.parent().expect("a folder above the data folder");
@@ -107,6 +124,7 @@ impl ServiceBuilder {
             .arg(&data)
             .env_clear()
             .envs(&self.env)
+            .envs(cloud.iter().flat_map(|cloud| cloud.google().environment()))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -119,10 +137,8 @@ impl ServiceBuilder {
         let written = Arc::clone(&log);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
-                if let Some((_, rest)) = line.split_once("address=") {
-                    drop(found.send(
-                        rest.split_whitespace().next().unwrap_or_default().trim_matches('"').to_owned(),
-                    ));
+                if let Some(address) = address_in(&line) {
+                    drop(found.send(address));
                 }
                 let mut log = written.lock().expect("no test panics while it logs");
                 log.push_str(&line);
@@ -138,7 +154,7 @@ impl ServiceBuilder {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .expect("a client");
-        Service { child, url, token, data, http, log, _folder: folder }
+        Service { child, url, token, data, cloud, http, log, _folder: folder }
     }
 }
 
@@ -222,11 +238,15 @@ impl Service {
 
     /// Returns what all workers have written to theirs.
     pub fn worker_logs(&self) -> String {
+        if let Some(cloud) = &self.cloud {
+            return cloud.worker_logs();
+        }
         let entries = std::fs::read_dir(self.data.join("worker-logs")).into_iter().flatten().flatten();
         entries.map(|entry| std::fs::read_to_string(entry.path()).unwrap_or_default()).collect()
     }
 
-    /// Returns all files below the data folder with their contents.
+    /// Returns all files below the data folder with their contents; on Google Cloud the objects as if they
+    /// were there.
     pub fn stored(&self) -> Vec<(PathBuf, Vec<u8>)> {
         fn walk(folder: &Path, found: &mut Vec<(PathBuf, Vec<u8>)>) {
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -240,7 +260,64 @@ impl Service {
         }
         let mut found = Vec::new();
         walk(&self.data, &mut found);
+        if let Some(cloud) = &self.cloud {
+            let keys = cloud.google().objects().into_iter();
+            found.extend(keys.filter_map(|key| {
+                let bytes = cloud.google().object(&key)?;
+                Some((self.data.join("objects").join(key), bytes.to_vec()))
+            }));
+        }
         found
+    }
+
+    /// Returns the bytes of an object in the store, or nothing where there is none.
+    pub fn object(&self, key: &str) -> Option<Vec<u8>> {
+        match &self.cloud {
+            Some(cloud) => cloud.google().object(key).map(|bytes| bytes.to_vec()),
+            None => std::fs::read(self.data.join("objects").join(key)).ok(),
+        }
+    }
+
+    /// Returns the names of what is right below a folder of the store.
+    pub fn objects_in(&self, folder: &str) -> Vec<String> {
+        if let Some(cloud) = &self.cloud {
+            let keys = cloud.google().objects().into_iter();
+            let below = |key: String| key.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned);
+            return keys.filter_map(below).filter(|name| !name.contains('/')).collect();
+        }
+        let entries = std::fs::read_dir(self.data.join("objects").join(folder)).into_iter().flatten();
+        entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Returns what the addresses of all objects begin with.
+    pub fn store_url(&self) -> String {
+        match &self.cloud {
+            Some(cloud) => format!("gs://{}/", cloud.google().bucket()),
+            None => format!("file://{}/", self.data.join("objects").display()),
+        }
+    }
+
+    /// Returns the environment by which another process of the program works on the same store.
+    pub fn platform_env(&self) -> Vec<(String, String)> {
+        let folder = ("LEGWORK_DATA_DIR".to_owned(), self.data.display().to_string());
+        let google = self.cloud.iter().flat_map(|cloud| {
+            let fixed = ON_GOOGLE.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            fixed.chain(cloud.google().environment())
+        });
+        google.chain([folder]).collect()
+    }
+
+    /// Returns the worker that a running task's record names.
+    pub fn worker(&self, record: &Value) -> Worker {
+        match &self.cloud {
+            Some(cloud) => Worker::in_cloud(cloud, record),
+            None => Worker::of(&self.data, record),
+        }
+    }
+
+    /// Counts the workers that live.
+    pub fn living_workers(&self) -> usize {
+        self.cloud.as_ref().map_or_else(|| living_workers(&self.data), |cloud| cloud.living())
     }
 
     /// Returns the service's process id.
@@ -264,6 +341,15 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Finds where the service listens in a line of its log: text, or JSON on Google Cloud.
+fn address_in(line: &str) -> Option<String> {
+    if let Ok(line) = serde_json::from_str::<Value>(line) {
+        return line["address"].as_str().map(str::to_owned);
+    }
+    let (_, rest) = line.split_once("address=")?;
+    Some(rest.split_whitespace().next()?.trim_matches('"').to_owned())
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> Answer {

@@ -1,20 +1,29 @@
-//! The worker processes of a data folder, by their executions' locks.
+//! The worker processes of a service: on this machine by their executions' locks, on Google Cloud by its
+//! executions.
 
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::until;
+use crate::{cloud::Cloud, until};
 
 /// A worker that has claimed a task.
 #[derive(Debug, Clone)]
 pub struct Worker {
     pid: Pid,
-    lock: PathBuf,
+    execution: Execution,
+}
+
+/// Who knows whether a worker has ended.
+#[derive(Debug, Clone)]
+enum Execution {
+    Lock(PathBuf),
+    Cloud(Arc<Cloud>, String),
 }
 
 impl Worker {
@@ -24,7 +33,17 @@ impl Worker {
         let lock = data.join(format!("executions/{execution}.lock"));
         let text = fs::read(&lock).expect("the execution has a lock");
         let description: Value = serde_json::from_slice(&text).expect("the lock says who holds it");
-        Self { pid: pid_in(&description).expect("the lock names a process"), lock }
+        Self {
+            pid: pid_in(&description).expect("the lock names a process"),
+            execution: Execution::Lock(lock),
+        }
+    }
+
+    pub(crate) fn in_cloud(cloud: &Arc<Cloud>, record: &Value) -> Self {
+        let name = record["executionName"].as_str().expect("a worker has claimed the task");
+        let id = cloud.execution(name).process_id.expect("the worker lives");
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).expect("the id of a process");
+        Self { pid, execution: Execution::Cloud(Arc::clone(cloud), name.to_owned()) }
     }
 
     /// Returns its process id.
@@ -40,10 +59,15 @@ impl Worker {
     /// Waits until it has ended, which for others is when its lock is free: a process that was killed holds
     /// its files a little longer.
     pub async fn ended(&self) {
-        until("the worker has ended", async || {
-            File::open(&self.lock).is_ok_and(|lock| lock.try_lock_shared().is_ok())
-        })
-        .await;
+        match &self.execution {
+            Execution::Lock(path) => {
+                until("the worker has ended", async || {
+                    File::open(path).is_ok_and(|lock| lock.try_lock_shared().is_ok())
+                })
+                .await;
+            }
+            Execution::Cloud(cloud, name) => drop(cloud.ended(name).await),
+        }
     }
 
     /// Kills it and waits until it has ended.

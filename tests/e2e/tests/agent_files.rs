@@ -222,3 +222,11 @@ async fn the_requests_system_prompts_reach_the_model() {
     // The CLI's own prompt stands where the request has none, and is long.
     assert!(systems[1].len() > systems[0].len() + 1000, "{systems:?}");
 }
+
+legwork_e2e::also_on_google!(
+    the_repositorys_server_of_tools_starts_only_where_the_request_lets_it,
+    a_server_of_the_requests_serves_and_its_undefined_variables_are_named,
+    commands_and_subagents_of_a_request_stand_before_the_repositorys_and_leave_with_the_run,
+    the_repositorys_memory_commands_subagents_and_skills_are_usable,
+    the_requests_system_prompts_reach_the_model,
+);

@@ -379,3 +379,15 @@ fn an_unusable_configuration_is_told_at_once_and_whole() {
     assert_eq!(in_use.0, Some(2));
     assert!(in_use.1.contains("--port"), "{}", in_use.1);
 }
+
+legwork_e2e::also_on_google!(
+    each_mistake_has_its_answer,
+    bodies_that_are_no_requests_are_refused,
+    only_those_who_may_ask_are_answered,
+    every_answer_names_its_request,
+    sixty_four_submissions_of_one_task_run_it_once,
+    a_task_id_is_taken_by_the_first_request,
+    more_open_tasks_than_allowed_are_refused_for_a_while,
+    a_missing_agent_fails_the_task_with_how_to_install_it,
+    tasks_are_listed_newest_first_a_page_at_a_time,
+);

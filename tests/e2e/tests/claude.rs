@@ -135,3 +135,11 @@ async fn denied_tools_are_told_with_how_to_allow_them() {
         "{log:#?}"
     );
 }
+
+legwork_e2e::also_on_google!(
+    a_scripted_task_completes_with_a_key_that_the_agent_never_sees,
+    a_scripted_task_completes_with_an_oauth_token_that_the_agent_never_sees,
+    a_refused_credential_ends_the_task_at_once_with_the_clis_reason,
+    cancelling_the_real_cli_ends_its_tools_too,
+    denied_tools_are_told_with_how_to_allow_them,
+);

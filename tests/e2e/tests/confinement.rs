@@ -327,3 +327,8 @@ async fn an_agent_that_signals_everybody_ends_only_its_own_processes() {
         bench.victim_is_well().await;
     }
 }
+
+legwork_e2e::also_on_google!(
+    an_agent_reaches_nothing_of_the_service_and_of_other_tasks,
+    an_agent_that_signals_everybody_ends_only_its_own_processes,
+);

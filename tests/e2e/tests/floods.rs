@@ -68,3 +68,9 @@ async fn a_line_of_a_command_past_the_limit_is_cut_and_counted() {
     assert_eq!(cut["content"].as_str().unwrap().len(), 65_536);
     assert!(lines.iter().any(|line| line["type"] == "command_output" && line["text"] == "short"));
 }
+
+legwork_e2e::also_on_google!(
+    every_line_of_a_flood_is_stored_in_order_and_once,
+    a_line_past_the_limit_is_cut_and_counted,
+    a_line_of_a_command_past_the_limit_is_cut_and_counted,
+);

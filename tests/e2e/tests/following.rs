@@ -156,3 +156,10 @@ async fn alone_lines_reach_their_followers_soon() {
     assert!(began.elapsed() < Duration::from_secs(30));
     assert!(sorted[sorted.len() / 2] < Duration::from_millis(300), "{gaps:?}");
 }
+
+legwork_e2e::also_on_google!(
+    a_follower_sees_every_line_once_and_then_one_closing_event,
+    a_follower_that_comes_back_misses_nothing_and_sees_nothing_twice,
+    a_run_streams_to_its_client_and_ends_with_the_callback_body,
+    a_client_that_leaves_its_run_cancels_the_task,
+);

@@ -265,3 +265,16 @@ async fn an_agent_commits_without_an_identity_of_its_own() {
     assert_eq!(repository.log("main"), ["own", "first"]);
     assert_eq!(repository.author("main"), "Claude Code <noreply@anthropic.com>");
 }
+
+legwork_e2e::also_on_google!(
+    what_the_agent_merges_onto_the_services_files_stays_in_the_repository,
+    settings_that_a_command_brings_do_not_steer_the_agent,
+    copies_of_the_services_files_are_not_uploaded_however_short_the_secrets,
+    secrets_in_names_and_messages_are_masked,
+    whoever_the_address_names_logs_in_and_is_told_nowhere,
+    a_branch_that_another_ones_name_is_in_the_way_of_is_told,
+    work_that_the_branch_has_already_is_told_and_not_pushed,
+    a_repository_that_the_task_made_is_left_out_and_told,
+    globs_that_match_nothing_of_what_has_changed_are_told,
+    an_agent_commits_without_an_identity_of_its_own,
+);

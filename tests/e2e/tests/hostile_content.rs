@@ -345,3 +345,15 @@ async fn a_secret_leaves_by_no_other_name_and_in_no_other_spelling() {
         assert!(!text.contains(SECRET), "{}", path.display());
     }
 }
+
+legwork_e2e::also_on_google!(
+    links_in_the_place_of_the_services_files_are_not_followed_and_are_back_in_the_commit,
+    a_working_folder_behind_a_link_to_the_outside_is_refused,
+    repositories_within_the_repository_are_not_fetched_and_stay_as_they_are,
+    a_tree_that_reaches_into_the_git_folder_is_not_checked_out,
+    of_a_hundred_thousand_files_only_what_has_changed_is_committed,
+    odd_names_are_pushed_byte_for_byte_and_uploaded_where_they_can_be_names_of_objects,
+    nothing_but_regular_files_of_the_workspace_is_uploaded,
+    a_tracked_env_file_is_back_in_the_commit_whatever_was_done_to_the_services,
+    a_secret_leaves_by_no_other_name_and_in_no_other_spelling,
+);

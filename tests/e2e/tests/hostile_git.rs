@@ -379,3 +379,8 @@ async fn an_address_that_an_agent_sets_gets_neither_the_work_nor_the_token() {
     assert!(!rings.is_empty(), "the helper is no trap");
     assert!(rings.iter().all(|ring| ring.by == "agent" && ring.seen == 0), "{rings:?}");
 }
+
+legwork_e2e::also_on_google!(
+    what_an_agent_sets_up_to_be_run_is_not_run_where_the_credentials_are,
+    an_address_that_an_agent_sets_gets_neither_the_work_nor_the_token,
+);

@@ -275,3 +275,12 @@ async fn an_agent_without_permission_cannot_write_settings_of_its_own() {
     );
     bench.assert_all_came_here(4);
 }
+
+legwork_e2e::also_on_google!(
+    no_setting_at_the_root_steers_the_cli,
+    no_setting_in_the_folder_where_it_starts_steers_the_cli,
+    settings_behind_links_steer_nothing_either,
+    settings_that_git_brings_back_during_the_run_start_nothing_and_lead_nowhere_else,
+    a_subagent_that_wants_to_bypass_permissions_is_held_to_the_tasks_mode,
+    an_agent_without_permission_cannot_write_settings_of_its_own,
+);

@@ -206,9 +206,8 @@ async fn alone_nothing_is_left_of_two_hundred_tasks_however_they_end() {
     assert_eq!(bases.len(), 1, "{bases:?}");
     assert_eq!(repository.branches().len(), 1 + TASKS / ROUND);
     let base = bases.first().unwrap();
-    let objects = service.data.join("objects");
     // A task is told to have ended before its worker has put everything down.
-    none_left(|| names(&objects.join("active"))).await;
+    none_left(|| service.objects_in("active")).await;
     none_left(|| processes_mentioning(base.to_str().unwrap())).await;
     none_left(|| processes_of(&users)).await;
     assert_eq!(names(base), Vec::<String>::new());
@@ -221,7 +220,7 @@ async fn alone_nothing_is_left_of_two_hundred_tasks_however_they_end() {
         assert!(!noted.contains(base.to_str().unwrap()), "{user} is still that of {noted}");
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
-    for name in names(&objects.join("due")) {
+    for name in service.objects_in("due") {
         let (at, _) = name.split_once('-').unwrap();
         assert!(at.parse::<u128>().unwrap() > now, "{name} was due before {now}");
     }
@@ -262,3 +261,5 @@ async fn a_task_finds_nothing_of_another_in_shared_memory() {
     assert!(!found.contains("left-by-a-task") && !found.contains("0x"), "{found}");
     assert_eq!(files_of(&user.into_iter().collect(), "/dev/shm"), Vec::<PathBuf>::new());
 }
+
+legwork_e2e::also_on_google!(a_task_finds_nothing_of_another_in_shared_memory,);

@@ -1,15 +1,12 @@
 //! A task from its submission to its callback, with the simulated agent.
 
-#![expect(
-    clippy::panic,
-    clippy::disallowed_types,
-    reason = "helpers of tests fail the test, and a worker is killed"
-)]
+#![expect(clippy::panic, reason = "helpers of tests fail the test")]
 
 use std::{path::Path, time::Duration};
 
 use legwork_e2e::{Service, ServiceBuilder, modes, processes_mentioning, reachable};
 use legwork_simulators::receiver::{Behaviour, Receiver};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 fn builder() -> ServiceBuilder {
@@ -49,7 +46,7 @@ async fn a_task_completes_its_log_is_whole_and_its_receiver_is_told() {
     assert_eq!(body["error"], Value::Null);
     assert_eq!(body["metadata"], json!({"7": "x", "k": 1.5}));
     assert_eq!(body["summary"]["turns"].as_u64(), Some(3));
-    assert!(body["logsPath"].as_str().unwrap().starts_with("file:///"));
+    assert!(body["logsPath"].as_str().unwrap().starts_with(&service.store_url()), "{body:#}");
     assert_eq!(record["callback"]["attempts"][0]["status"], 200);
     let lines = service.log_lines(&id).await;
     let types: Vec<String> = lines
@@ -77,16 +74,12 @@ async fn the_store_is_laid_out_as_promised() {
     let id = service.submit(&modes(&["ok"]), None, json!({})).await;
     service.wait_for_end(&id).await;
 
-    let session = service.data.join("objects/sessions").join(&id);
-    let names: Vec<String> = std::fs::read_dir(&session)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let session = format!("sessions/{id}");
+    let names = service.objects_in(&session);
     let chunk = names.iter().find(|name| name.starts_with("001-")).expect("a first chunk");
     assert_eq!(chunk.len(), "001-YYYYMMDD-HHMMSS.jsonl".len());
-    assert!(names.iter().any(|name| name == "metadata.json"));
-    let record: Value =
-        serde_json::from_slice(&std::fs::read(session.join("metadata.json")).unwrap()).unwrap();
+    let record = service.object(&format!("{session}/metadata.json")).expect("a record");
+    let record: Value = serde_json::from_slice(&record).unwrap();
     assert_eq!(record["status"], "completed");
 }
 
@@ -98,8 +91,8 @@ async fn a_sealed_request_shows_nothing_of_itself() {
 
     let id = service.submit(&modes(&["ok"]), None, json!({})).await;
 
-    let path = service.data.join("objects/sessions").join(&id).join("encrypted-payload.bin");
-    let envelope: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let payload = service.object(&format!("sessions/{id}/encrypted-payload.bin")).expect("a payload");
+    let envelope: Value = serde_json::from_slice(&payload).unwrap();
     for member in ["version", "encryptedDek", "iv", "authTag", "encryptedData"] {
         assert!(!envelope[member].is_null(), "{member}");
     }
@@ -280,13 +273,22 @@ async fn killing_the_worker_ends_the_agents_whole_tree() {
     let id = service.submit(&modes(&["children", "ignore-term"]), None, json!({})).await;
     let running = service.wait_for(&id, Duration::from_secs(20), |r| r["status"] == "running").await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let execution = running["executionName"].as_str().unwrap().to_owned();
-    let lock = service.data.join("executions").join(format!("{execution}.lock"));
-    let written: Value = serde_json::from_slice(&std::fs::read(lock).unwrap()).unwrap();
 
-    let killed =
-        std::process::Command::new("kill").args(["-9", &written["pid"].to_string()]).status().unwrap();
+    service.worker(&running).signal(Signal::KILL);
 
-    assert!(killed.success());
     nothing_lives(&id).await;
 }
+
+legwork_e2e::also_on_google!(
+    a_task_completes_its_log_is_whole_and_its_receiver_is_told,
+    the_store_is_laid_out_as_promised,
+    cancelling_a_running_task_ends_it_with_130_and_nothing_of_it_lives,
+    a_time_limit_ends_a_task_with_124,
+    an_exit_without_a_successful_result_is_a_failure,
+    children_left_behind_by_a_successful_agent_are_ended,
+    odd_lines_are_stored_as_json,
+    a_receiver_that_fails_is_told_again,
+    a_receiver_that_is_gone_is_not_told_again,
+    a_running_task_survives_the_end_of_its_service,
+    killing_the_worker_ends_the_agents_whole_tree,
+);

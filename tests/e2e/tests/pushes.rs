@@ -266,3 +266,16 @@ async fn the_repositorys_own_gitconfig_names_who_commits() {
     assert_eq!(repository.author("main"), "Ada <ada@example.com>");
     assert_eq!(repository.committer("main"), "Ada <ada@example.com>");
 }
+
+legwork_e2e::also_on_google!(
+    two_tasks_that_push_at_once_both_arrive,
+    a_shallow_clone_is_put_on_top_of_many_commits_that_it_has_never_seen,
+    where_a_conflict_is_to_fail_it_is_told_and_nothing_is_pushed,
+    work_that_cannot_be_put_on_top_goes_to_a_branch_of_its_own,
+    history_that_an_agent_rewrites_stays_as_it_is_at_the_remote,
+    work_of_which_a_rebase_leaves_nothing_goes_to_a_branch_of_its_own,
+    a_link_to_a_repository_that_both_sides_have_moved_is_at_the_tasks_commit,
+    a_branch_that_is_missing_is_made,
+    only_what_the_globs_match_is_committed,
+    the_repositorys_own_gitconfig_names_who_commits,
+);

@@ -24,7 +24,7 @@ fn builder() -> ServiceBuilder {
 
 async fn running(service: &Service, id: &str) -> Worker {
     let record = service.wait_for(id, PATIENCE, |record| record["status"] == "running").await;
-    Worker::of(&service.data, &record)
+    service.worker(&record)
 }
 
 /// Runs a task whose agent ends by nothing but a kill and has left children everywhere.
@@ -70,7 +70,7 @@ async fn nothing_is_left(service: &Service, id: &str) {
     until("nothing of the task is left", async || {
         processes_mentioning(id).is_empty()
             && mentioning(&workspaces) == 0
-            && mentioning(&service.data.join("objects/active")) == 0
+            && !service.objects_in("active").iter().any(|name| name.contains(id))
     })
     .await;
 }
@@ -284,3 +284,13 @@ async fn a_cancel_reaches_a_task_whose_worker_is_gone() {
     assert_eq!(receiver.received().len(), 1);
     nothing_is_left(&service, &id).await;
 }
+
+legwork_e2e::also_on_google!(
+    a_killed_workers_task_has_failed_soon_and_nothing_of_it_is_left,
+    one_pass_of_the_command_ends_a_lost_workers_task,
+    a_service_that_is_asked_for_a_pass_answers_with_its_counts,
+    a_worker_that_stands_still_is_not_lost_while_it_holds_its_lock,
+    a_worker_whose_service_is_gone_tells_the_receiver_alone,
+    cancels_that_were_accepted_hold_though_their_service_is_killed,
+    a_cancel_reaches_a_task_whose_worker_is_gone,
+);

@@ -224,3 +224,12 @@ async fn names_that_git_would_take_for_options_or_programs_are_refused_at_once()
         assert!(error.contains(&format!("{member} must ")), "{more}: {error}");
     }
 }
+
+legwork_e2e::also_on_google!(
+    a_host_key_that_has_changed_since_the_clone_gets_no_push,
+    a_token_that_has_been_revoked_since_the_clone_is_told,
+    who_may_only_read_is_told_so,
+    a_protected_branch_is_told_over_http_too_and_another_one_is_pushed_to,
+    a_remote_that_sends_elsewhere_does_not_send_the_token_there,
+    names_that_git_would_take_for_options_or_programs_are_refused_at_once,
+);

@@ -136,3 +136,8 @@ async fn files_are_uploaded_where_nothing_can_be_committed() {
     assert_eq!(record["actionErrors"][0]["action"], "commit", "{record:#}");
     assert_eq!(record["uploadedFiles"][0]["originalPath"], "work.txt", "{record:#}");
 }
+
+legwork_e2e::also_on_google!(
+    whatever_stands_in_the_place_of_git_the_work_is_pushed_or_it_is_told_why_not,
+    files_are_uploaded_where_nothing_can_be_committed,
+);

@@ -289,3 +289,14 @@ async fn a_command_that_fails_fails_the_task_and_its_output_is_in_the_log() {
         .collect();
     assert_eq!(told, [("stdout", "fine"), ("stdout", "out"), ("stderr", "err")]);
 }
+
+legwork_e2e::also_on_google!(
+    work_over_ssh_is_committed_pushed_and_uploaded_without_what_the_service_put_there,
+    a_token_opens_a_repository_over_http_and_a_wrong_one_is_told,
+    what_stands_against_a_clone_is_named,
+    a_branch_that_has_moved_on_gets_both_sides_and_the_tasks_lines,
+    an_orphaned_branch_deletes_nothing_of_the_remotes_history,
+    secrets_that_were_committed_are_not_pushed_and_copies_of_them_not_uploaded,
+    a_protected_branch_is_told_in_the_servers_words,
+    a_command_that_fails_fails_the_task_and_its_output_is_in_the_log,
+);

@@ -12,6 +12,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_legwork-under-test");
 
 fn builder() -> ServiceBuilder {
     ServiceBuilder::new(PROGRAM, reachable(Path::new(env!("CARGO_BIN_EXE_fake-agent"))).as_str())
+        .env("PAYLOAD_RETENTION_HOURS", "24")
 }
 
 /// Runs a task that fails, or as this mode says, until its receiver was told.
@@ -222,3 +223,16 @@ async fn the_shells_retry_tells_by_its_exit_code() {
     assert!(not_retryable.stderr.contains("this one is completed"), "{not_retryable:?}");
     assert!(unknown.stderr.contains("Task not found"), "{unknown:?}");
 }
+
+legwork_e2e::also_on_google!(
+    a_failed_task_runs_again_and_keeps_what_it_was,
+    the_log_of_a_retried_task_holds_both_attempts_in_order,
+    a_cancelled_task_can_be_retried,
+    what_cannot_run_again_is_refused_with_its_reason,
+    a_task_whose_request_is_not_kept_cannot_run_again,
+    while_a_receiver_is_being_told_neither_a_retry_nor_another_delivery_begins,
+    a_receiver_is_told_again_by_the_same_id_and_body,
+    a_receiver_that_was_given_up_is_told_when_somebody_asks_for_it,
+    what_cannot_be_told_again_is_refused_with_its_reason,
+    the_shells_retry_tells_by_its_exit_code,
+);

@@ -127,3 +127,10 @@ async fn the_proxy_lets_one_token_and_two_paths_through() {
     assert!(seen.iter().all(|request| request.path.starts_with("/v1/messages")), "{seen:?}");
     assert!(seen.iter().all(|request| request.x_api_key.as_deref() == Some(KEY)));
 }
+
+legwork_e2e::also_on_google!(
+    an_agent_that_prints_all_it_finds_prints_no_secret,
+    secrets_that_are_common_words_do_no_harm,
+    a_log_says_how_many_forms_of_very_long_secrets_are_not_masked,
+    the_proxy_lets_one_token_and_two_paths_through,
+);

@@ -117,3 +117,9 @@ async fn an_agent_that_may_not_use_the_key_signs_nothing() {
     assert_eq!(output(&service, &id).await, ["refused"]);
     assert!(server.log().contains("Accepted publickey"), "the key is none of this server");
 }
+
+legwork_e2e::also_on_google!(
+    an_agent_that_may_use_the_key_signs_with_it_and_cannot_read_it,
+    the_holder_of_the_key_loads_no_library_for_the_agent,
+    an_agent_that_may_not_use_the_key_signs_nothing,
+);

@@ -149,7 +149,7 @@ impl Workspace for BareWorkspace {
         Ok(())
     }
 
-    fn isolation(&self) -> Vec<(String, String)> {
+    fn isolation(&self, _folders: Option<&Folders>) -> Vec<(String, String)> {
         Vec::new()
     }
 }

@@ -22,7 +22,9 @@ use legwork_core::id::TaskId;
 use legwork_engine::Engine;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{answer::ApiError, body, guard, settings::ApiSettings};
+use tracing::Instrument as _;
+
+use crate::{answer::ApiError, body, guard, settings::ApiSettings, trace};
 
 /// Names a request in answers and logs.
 const REQUEST_ID: &str = "x-request-id";
@@ -82,8 +84,12 @@ async fn pass(State(api): State<Api>, request: Request, next: Next) -> Response 
     } else {
         Some(head_too_large())
     };
+    let span = tracing::info_span!("request", request.id = %id, trace = tracing::field::Empty);
+    if let Some(trace) = trace::of(request.headers()) {
+        span.record("trace", trace);
+    }
     let mut response = match refusal {
-        None => next.run(request).await,
+        None => next.run(request).instrument(span.clone()).await,
         Some(refusal) => {
             let (head, body) = request.into_parts();
             body::discard(&head.headers, body).await;
@@ -99,7 +105,9 @@ async fn pass(State(api): State<Api>, request: Request, next: Next) -> Response 
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     let status = response.status().as_u16();
     let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    tracing::debug!(http.method = %method, http.route = %route, http.status = status, duration_ms, request.id = %id, "answered");
+    span.in_scope(|| {
+        tracing::debug!(http.method = %method, http.route = %route, http.status = status, duration_ms, "answered");
+    });
     response
 }
 

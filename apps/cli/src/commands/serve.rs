@@ -175,7 +175,7 @@ pub(crate) fn configure(
     let file = env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
     let values = Values::read(flags, &file).map_err(|problem| vec![Problem(problem)])?;
     let config = Config::parse(&values)?;
-    telemetry::start(&config.log_level).map_err(|problem| vec![Problem(problem)])?;
+    telemetry::start(&config).map_err(|problem| vec![Problem(problem)])?;
     if let Some(file) = &config.env_file {
         tracing::info!(file = %file.display(), "settings read");
     }

@@ -23,6 +23,6 @@ pub(crate) async fn run(_args: Args, layer: PortsLayer) -> anyhow::Result<ExitCo
         Ok(config) => Config { layer, ..config },
         Err(problems) => return Ok(super::serve::report(&problems)),
     };
-    telemetry::start(&config.log_level).map_err(anyhow::Error::msg)?;
+    telemetry::start(&config).map_err(anyhow::Error::msg)?;
     legwork_worker::run(&config, &values).await.context("worker")
 }

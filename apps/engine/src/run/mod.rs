@@ -128,7 +128,8 @@ pub async fn run_task(
         return Ok(RunEnd::NotOurs);
     };
     let status = record.status;
-    tracing::info!(task.id = %job.task_id, status = status.as_str(), "task ended");
+    let duration_ms = record.summary.as_ref().map(|summary| summary.duration_ms);
+    tracing::info!(task.id = %job.task_id, status = status.as_str(), duration_ms, "task ended");
     let record = engine.deliver_first(record, token).await?;
     // The heartbeat stops before its marker is deleted: it would put it there again.
     watchers.stop().await;

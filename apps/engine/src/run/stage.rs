@@ -123,9 +123,14 @@ impl<'a> Stage<'a> {
         Box::pin(self.close(found, scene)).await
     }
 
-    async fn say_hello(&self) {
-        let isolation: serde_json::Map<_, _> =
-            self.worker.workspace.isolation().into_iter().map(|(name, word)| (name, word.into())).collect();
+    async fn say_hello(&self, folders: Option<&Folders>) {
+        let isolation: serde_json::Map<_, _> = self
+            .worker
+            .workspace
+            .isolation(folders)
+            .into_iter()
+            .map(|(name, word)| (name, word.into()))
+            .collect();
         let isolation = serde_json::Value::Object(isolation).to_string();
         let now = self.engine.ports().clock.now();
         let line = log_line::session_init(self.claimed.record.attempt, &isolation, now);
@@ -144,7 +149,7 @@ impl<'a> Stage<'a> {
         let request = match &self.claimed.request {
             Ok(request) => request,
             Err(error) => {
-                self.say_hello().await;
+                self.say_hello(None).await;
                 return Err(internal("The sealed request cannot be opened", error).into());
             }
         };
@@ -152,7 +157,7 @@ impl<'a> Stage<'a> {
         let workspace = self.worker.workspace.as_ref();
         let prepared = workspace.prepare(&record.task_id, record.attempt).await;
         // After the folders: which user the agent has is known now.
-        self.say_hello().await;
+        self.say_hello(prepared.as_ref().ok()).await;
         let prepared = prepared.map_err(|error| internal("The workspace could not be made", &error))?;
         let folders = scene.folders.insert(prepared).clone();
         let interruptions = self.interruptions(request);

@@ -196,9 +196,9 @@ pub async fn removing_touches_nothing_outside(bench: &WorkspaceBench) {
 
 /// The isolation is told in short words, each by a name of its own.
 pub async fn isolation_is_told_in_short_words(bench: &WorkspaceBench) {
-    bench.folders().await;
+    let folders = bench.folders().await;
 
-    let words = bench.workspace.isolation();
+    let words = bench.workspace.isolation(Some(&folders));
 
     let names: BTreeSet<&str> = words.iter().map(|(name, _)| name.as_str()).collect();
     assert!(!words.is_empty(), "nothing is told");

@@ -1,7 +1,8 @@
 //! An execution of the job: what it was started with, how it fares, and its process.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -148,12 +149,18 @@ pub(super) async fn carry_out(board: &Board, plan: Plan) {
 
 async fn run_once(board: &Board, plan: &Plan, attempt: u32) -> io::Result<End> {
     let log = File::options().create(true).append(true).open(&plan.log)?;
+    // A container has a disk of its own, which goes with it. Other users get through to what is theirs.
+    let disk = tempfile::Builder::new()
+        .prefix("legwork-disk-")
+        .permissions(Permissions::from_mode(0o711))
+        .tempdir()?;
     let arguments = if plan.arguments.is_empty() { &plan.worker.arguments } else { &plan.arguments };
     let mut command = Command::new(&plan.worker.program);
     command.args(arguments).env_clear();
     command.envs(plan.worker.environment.iter().cloned());
     command.envs(plan.environment.iter().cloned());
     command.env("CLOUD_RUN_TASK_ATTEMPT", attempt.to_string());
+    command.env("TMPDIR", disk.path());
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let mut child = command.process_group(0).kill_on_drop(true).spawn()?;
     let process_id = child.id();
