@@ -8,14 +8,18 @@
 mod auth;
 mod error;
 mod gcs;
+mod inspect;
 mod kms;
 mod patience;
 mod run_jobs;
+mod schedules;
 
 pub use self::{
     auth::GoogleAuth,
     error::ConnectError,
     gcs::{GcsConfig, GcsStorage},
+    inspect::JobFacts,
     kms::KmsKeys,
     run_jobs::CloudRunJobs,
+    schedules::{CloudScheduler, Schedule, ScheduleError},
 };

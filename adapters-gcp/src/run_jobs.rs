@@ -34,9 +34,9 @@ const START: Duration = Duration::from_secs(25);
 
 /// What is called, and which role that takes.
 #[derive(Debug, Clone, Copy)]
-struct Call {
-    name: &'static str,
-    role: &'static str,
+pub(crate) struct Call {
+    pub(crate) name: &'static str,
+    pub(crate) role: &'static str,
 }
 
 const RUN: Call = Call { name: "start", role: "roles/run.jobsExecutorWithOverrides" };
@@ -46,9 +46,9 @@ const STATUS: Call = Call { name: "status", role: "roles/run.viewer" };
 /// A Cloud Run job. Clones share connections.
 #[derive(Clone)]
 pub struct CloudRunJobs {
-    jobs: JobsClient,
+    pub(crate) jobs: JobsClient,
     executions: Executions,
-    job: String,
+    pub(crate) job: String,
 }
 
 impl fmt::Debug for CloudRunJobs {
@@ -106,7 +106,7 @@ impl CloudRunJobs {
         is_execution.then(|| name.to_owned())
     }
 
-    async fn call<T>(
+    pub(crate) async fn call<T>(
         &self,
         call: Call,
         work: impl Future<Output = Result<T, Error>> + Send,

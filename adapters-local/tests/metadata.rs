@@ -4,7 +4,6 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::disallowed_types,
     reason = "these are tests, their helpers too, and networks are set up by programs"
 )]

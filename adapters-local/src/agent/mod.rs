@@ -34,5 +34,5 @@ pub mod tree;
 mod wire;
 
 pub use self::landlock::landlock_abi;
-pub(crate) use self::mounts::may_cover;
+pub use self::mounts::may_cover;
 pub use local::GuardedAgent;

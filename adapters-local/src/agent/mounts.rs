@@ -35,7 +35,7 @@ const SHARED: [(&str, &str, Option<&str>); 2] =
 const ON_THE_WAY: u32 = 0o711;
 
 /// Tells whether this process may give a command mounts of its own.
-pub(crate) fn may_cover() -> bool {
+pub fn may_cover() -> bool {
     capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 

@@ -48,6 +48,7 @@ enum Command {
     Retry(commands::retry::Args),
     /// Ends what lost workers leave open and delivers what is owed, beside a service or instead of its own.
     Reconcile(commands::reconcile::Args),
+    Doctor(commands::doctor::Args),
     Listen(commands::listen::Args),
     Verify(commands::verify::Args),
     Token(commands::token::Args),
@@ -106,6 +107,7 @@ async fn dispatch(command: Command, layer: PortsLayer) -> anyhow::Result<ExitCod
         Command::Cancel(args) => Box::pin(commands::cancel::run(args)).await,
         Command::Retry(args) => Box::pin(commands::retry::run(args)).await,
         Command::Reconcile(args) => Box::pin(commands::reconcile::run(args, layer)).await,
+        Command::Doctor(args) => Box::pin(commands::doctor::run(args, layer)).await,
         Command::Listen(args) => Box::pin(commands::listen::run(args)).await,
         Command::Verify(args) => commands::verify::run(&args),
         Command::Token(args) => commands::token::run(&args),

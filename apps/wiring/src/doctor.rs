@@ -3,7 +3,7 @@
 mod google;
 mod machine;
 
-use std::{error::Error, fmt, sync::Arc, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use bytes::Bytes;
 use legwork_core::secret::Secret;
@@ -20,6 +20,8 @@ use crate::{
 
 /// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// What mends what may pass by itself.
+const TRY_AGAIN: &str = "see whether it is reached from here, and try again";
 /// Where the store is tried. No task is there.
 const FOLDER: &str = "doctor";
 
@@ -107,7 +109,9 @@ fn secret(config: &Config) -> Finding {
 
 fn reconciler(config: &Config) -> Finding {
     match config.reconciler {
-        ReconcilerSetting::Loop => Finding::works("reconciler", "the service looks after its tasks by itself"),
+        ReconcilerSetting::Loop => {
+            Finding::works("reconciler", "the service looks after its tasks by itself")
+        }
         ReconcilerSetting::Request => Finding::warning(
             "reconciler",
             "the service looks after its tasks only when it is asked to",
@@ -139,13 +143,10 @@ async fn store(ports: &Ports) -> Finding {
             format!("{} does not give back what was written", ports.storage.url("")),
             "use a bucket, or a folder, that nothing else writes into",
         ),
-        Err(error) => {
-            let mend = match &error {
-                StorageError::Refused { advice, .. } => advice.clone(),
-                _ => "see whether this machine reaches the store, and try again".to_owned(),
-            };
-            Finding::fails("store", Chain(&error).to_string(), mend)
+        Err(StorageError::Refused { advice, source, .. }) => {
+            Finding::fails("store", Chain(source.as_ref()).to_string(), advice)
         }
+        Err(error) => Finding::fails("store", Chain(&error).to_string(), TRY_AGAIN),
     }
 }
 
@@ -169,24 +170,20 @@ async fn key(ports: &Ports) -> Finding {
     let bound = FOLDER.as_bytes();
     let wrapped = match ports.keys.wrap(&key, bound).await {
         Ok(wrapped) => wrapped,
-        Err(error) => return Finding::fails("key", Chain(&error).to_string(), mend_of(&error)),
+        Err(KeysError::Refused { advice, source }) => {
+            return Finding::fails("key", Chain(source.as_ref()).to_string(), advice);
+        }
+        Err(error) => return Finding::fails("key", Chain(&error).to_string(), TRY_AGAIN),
     };
     match ports.keys.unwrap(&wrapped, bound).await {
         Ok(opened) if opened == key => Finding::works("key", "wraps and opens data keys"),
         Ok(_) => Finding::fails("key", "another key comes back than went in", "use another key"),
-        Err(error @ KeysError::Refused { .. }) => Finding::warning(
+        Err(KeysError::Refused { advice, source }) => Finding::warning(
             "key",
-            format!("wraps data keys, and does not open them for whoever asks here: {}", Chain(&error)),
-            format!("for the service's own account this is as it should be; for a worker's: {}", mend_of(&error)),
+            format!("wraps data keys; opening them is refused here: {}", Chain(source.as_ref())),
+            format!("nothing, where this is the service's own account; for a worker's: {advice}"),
         ),
-        Err(error) => Finding::fails("key", Chain(&error).to_string(), mend_of(&error)),
-    }
-}
-
-fn mend_of(error: &KeysError) -> String {
-    match error {
-        KeysError::Refused { advice, .. } => advice.clone(),
-        _ => "see whether this machine reaches the key service, and try again".to_owned(),
+        Err(error) => Finding::fails("key", Chain(&error).to_string(), TRY_AGAIN),
     }
 }
 
@@ -195,7 +192,7 @@ struct Chain<'e>(&'e (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let causes = std::iter::successors(Some(self.0), |error| error.source());
+        let causes = std::iter::successors(Some(self.0), |error| (*error).source());
         for (place, cause) in causes.enumerate() {
             let between = if place == 0 { "" } else { ": " };
             write!(f, "{between}{cause}")?;

@@ -34,6 +34,10 @@ pub const GCS_ENDPOINT: &str = "GCS_ENDPOINT";
 pub const KMS_ENDPOINT: &str = "KMS_ENDPOINT";
 /// Google: another endpoint of Cloud Run.
 pub const RUN_ENDPOINT: &str = "RUN_ENDPOINT";
+/// Google: another endpoint of Cloud Scheduler, which `doctor` alone asks.
+pub const SCHEDULER_ENDPOINT: &str = "SCHEDULER_ENDPOINT";
+/// Google: where the schedule is that calls the reconciler; `REGION` where nothing is said.
+pub const SCHEDULER_LOCATION: &str = "SCHEDULER_LOCATION";
 /// Google: seek no credentials, for emulators.
 pub const ANONYMOUS: &str = "LEGWORK_GCP_ANONYMOUS";
 /// The short name of the execution that a worker is, as Cloud Run sets it.

@@ -3,7 +3,7 @@
 //! "Local" means this machine: a worker on Google Cloud runs the agent, git and the credential proxy with
 //! the local adapters as well.
 
-mod google;
+pub(crate) mod google;
 mod local;
 mod no_bucket;
 
@@ -41,7 +41,7 @@ pub struct PlatformError {
 }
 
 impl PlatformError {
-    fn new(what: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn new(what: impl Into<String>, error: &(dyn std::error::Error + 'static)) -> Self {
         let causes = std::iter::successors(Some(error), |error| error.source());
         let advice = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
         Self { what: what.into(), advice }

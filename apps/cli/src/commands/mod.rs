@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 pub(crate) mod files;
 pub(crate) mod list;
 pub(crate) mod listen;

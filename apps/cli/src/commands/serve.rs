@@ -172,14 +172,22 @@ pub(crate) fn configure(
     flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
     env_file: Option<PathBuf>,
 ) -> Result<Config, Vec<Problem>> {
-    let file = env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
-    let values = Values::read(flags, &file).map_err(|problem| vec![Problem(problem)])?;
-    let config = Config::parse(&values)?;
+    let config = settings(flags, env_file)?;
     telemetry::start(&config).map_err(|problem| vec![Problem(problem)])?;
     if let Some(file) = &config.env_file {
         tracing::info!(file = %file.display(), "settings read");
     }
     Ok(config)
+}
+
+/// Reads the settings.
+pub(crate) fn settings(
+    flags: impl IntoIterator<Item = (&'static str, Option<String>)>,
+    env_file: Option<PathBuf>,
+) -> Result<Config, Vec<Problem>> {
+    let file = env_file.map_or(EnvFile::IfOurs, EnvFile::Named);
+    let values = Values::read(flags, &file).map_err(|problem| vec![Problem(problem)])?;
+    Config::parse(&values)
 }
 
 /// Writes one line per mistake.

@@ -23,6 +23,8 @@ pub struct Endpoints {
     pub keys: Option<String>,
     /// Cloud Run.
     pub jobs: Option<String>,
+    /// Cloud Scheduler.
+    pub scheduler: Option<String>,
 }
 
 /// What is used of Google Cloud.
@@ -38,6 +40,8 @@ pub struct GoogleConfig {
     pub key: String,
     /// The whole name of the job: `projects/…/locations/…/jobs/…`.
     pub job: String,
+    /// Where Cloud Scheduler calls the reconciler from: `projects/…/locations/…`.
+    pub schedules: String,
     /// Other endpoints than Google's.
     pub endpoints: Endpoints,
     /// Who the programs are for Google.
@@ -62,6 +66,10 @@ impl GoogleConfig {
         let ring = reader.label(names::KMS_KEY_RING, "the key ring that ./scripts/setup-project.sh makes");
         let key = reader.label(names::KMS_KEY_NAME, "the key that ./scripts/setup-project.sh makes");
         let job = reader.label(names::JOB_NAME, "the job that ./scripts/deploy-job.sh makes");
+        let scheduler = match values.get(names::SCHEDULER_LOCATION) {
+            None => region.clone(),
+            Some(_) => reader.label(names::SCHEDULER_LOCATION, ""),
+        };
         let credentials = if reader.boolean(names::ANONYMOUS, false) {
             GoogleCredentials::Anonymous
         } else {
@@ -72,12 +80,14 @@ impl GoogleConfig {
             bucket,
             key: format!("projects/{project}/locations/{location}/keyRings/{ring}/cryptoKeys/{key}"),
             job: format!("projects/{project}/locations/{region}/jobs/{job}"),
+            schedules: format!("projects/{project}/locations/{scheduler}"),
             project,
             region,
             endpoints: Endpoints {
                 storage: reader.endpoint(names::GCS_ENDPOINT, credentials),
                 keys: reader.endpoint(names::KMS_ENDPOINT, credentials),
                 jobs: reader.endpoint(names::RUN_ENDPOINT, credentials),
+                scheduler: reader.endpoint(names::SCHEDULER_ENDPOINT, credentials),
             },
             credentials,
             execution: values.get(names::CLOUD_RUN_EXECUTION).map(str::to_owned),

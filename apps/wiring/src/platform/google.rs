@@ -58,15 +58,20 @@ async fn complete_engine(config: &Config, google: &GoogleConfig) -> Result<Engin
     }
 }
 
+/// Returns who the programs are for Google.
+pub(crate) fn auth(google: &GoogleConfig) -> Result<GoogleAuth, PlatformError> {
+    match google.credentials {
+        GoogleCredentials::Anonymous => Ok(GoogleAuth::anonymous()),
+        GoogleCredentials::ApplicationDefault => GoogleAuth::application_default().map_err(cannot_connect),
+    }
+}
+
 async fn engine(
     config: &Config,
     google: &GoogleConfig,
     api_token: Option<&Secret<String>>,
 ) -> Result<Engine, PlatformError> {
-    let auth = match google.credentials {
-        GoogleCredentials::Anonymous => GoogleAuth::anonymous(),
-        GoogleCredentials::ApplicationDefault => GoogleAuth::application_default().map_err(cannot_connect)?,
-    };
+    let auth = auth(google)?;
     let endpoints = &google.endpoints;
     let storage: Arc<dyn Storage> = match &google.bucket {
         None => Arc::new(NoBucket),

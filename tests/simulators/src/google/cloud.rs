@@ -1,4 +1,4 @@
-//! The three services together: one bucket, one key and one job, which a test commands.
+//! The services together: one bucket, one key and one job, which a test commands.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,17 +16,19 @@ use super::gcs_xml::XmlError;
 use super::json::JsonError;
 use super::kms::{KEY, KeyService};
 use super::run::{JOB, JobService};
+use super::scheduler::{SchedulerService, Timed};
 use super::wire::{Call, GoogleRequest, GoogleService};
 use crate::local_server::{LocalServer, close_without_answer};
 use crate::recording::{Recording, TimedOut};
 
-/// Running simulations of Cloud Storage, Cloud KMS and Cloud Run; they and the processes that they
+/// Running simulations of Cloud Storage, Cloud KMS, Cloud Run and Cloud Scheduler; they and the processes that they
 /// started stop when this is dropped.
 #[derive(Debug)]
 pub struct GoogleCloud {
     storage: LocalServer,
     keys: LocalServer,
     jobs: LocalServer,
+    scheduler: LocalServer,
     bucket: &'static str,
     key: &'static str,
     job: &'static str,
@@ -40,6 +42,7 @@ struct Shared {
     storage: Storage,
     keys: KeyService,
     jobs: JobService,
+    scheduler: SchedulerService,
 }
 
 /// What a request came in by.
@@ -58,6 +61,7 @@ impl GoogleCloud {
             storage: Storage::default(),
             keys: KeyService::new(),
             jobs: JobService::new(),
+            scheduler: SchedulerService::default(),
         });
         let router = |service| {
             Router::new().fallback(answer).with_state(Door { service, shared: Arc::clone(&shared) })
@@ -66,6 +70,7 @@ impl GoogleCloud {
             storage: LocalServer::start(router(GoogleService::Storage)).await,
             keys: LocalServer::start(router(GoogleService::Kms)).await,
             jobs: LocalServer::start(router(GoogleService::Run)).await,
+            scheduler: LocalServer::start(router(GoogleService::Scheduler)).await,
             bucket: BUCKET,
             key: KEY,
             job: JOB,
@@ -139,6 +144,42 @@ impl GoogleCloud {
         self.keys.url()
     }
 
+    /// Calls an address by the clock from now on, as far as anybody can see: no call is made.
+    #[must_use]
+    pub fn with_schedule(self, uri: &str) -> Self {
+        self.shared.scheduler.schedules().push(Timed { uri: uri.to_owned(), is_paused: false });
+        self
+    }
+
+    /// Pauses all schedules.
+    pub fn pause_schedules(&self) {
+        for timed in self.shared.scheduler.schedules().iter_mut() {
+            timed.is_paused = true;
+        }
+    }
+
+    /// Lets nobody do this with the job, as far as anybody asks beforehand: `run.jobs.run` and the like.
+    pub fn deny_permission(&self, permission: &str) {
+        self.shared.jobs.settings().denied.push(permission.to_owned());
+    }
+
+    /// Ends executions after this long where a start does not say otherwise, in place of 95 minutes.
+    #[must_use]
+    pub fn with_task_timeout(self, timeout: Duration) -> Self {
+        self.shared.jobs.settings().timeout = timeout;
+        self
+    }
+
+    /// Puts an object into the bucket, whatever is there.
+    pub fn put_object(&self, key: &str, bytes: impl Into<Bytes>) {
+        self.shared.storage.put_object(key, bytes.into());
+    }
+
+    /// Returns the base URL of Cloud Scheduler, without a slash at the end.
+    pub fn scheduler_endpoint(&self) -> String {
+        self.scheduler.url()
+    }
+
     /// Returns the base URL of Cloud Run, without a slash at the end.
     pub fn run_endpoint(&self) -> String {
         self.jobs.url()
@@ -176,6 +217,7 @@ impl GoogleCloud {
             ("GCS_ENDPOINT", self.gcs_endpoint()),
             ("KMS_ENDPOINT", self.kms_endpoint()),
             ("RUN_ENDPOINT", self.run_endpoint()),
+            ("SCHEDULER_ENDPOINT", self.scheduler_endpoint()),
         ];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value.to_owned()));
         fixed.into_iter().chain(endpoints.map(|(name, value)| (name.to_owned(), value))).collect()
@@ -282,6 +324,7 @@ impl Shared {
             GoogleService::Storage => self.storage.answer(call),
             GoogleService::Kms => self.keys.answer(call),
             GoogleService::Run => self.jobs.answer(call),
+            GoogleService::Scheduler => self.scheduler.answer(call),
         }
     }
 }
@@ -316,7 +359,9 @@ async fn answer(State(door): State<Door>, request: Request) -> Response {
 fn refusal(service: GoogleService, status: u16) -> Response {
     match service {
         GoogleService::Storage => XmlError::of_status(status).into_response(),
-        GoogleService::Kms | GoogleService::Run => JsonError::of_status(status).into_response(),
+        GoogleService::Kms | GoogleService::Run | GoogleService::Scheduler => {
+            JsonError::of_status(status).into_response()
+        }
     }
 }
 

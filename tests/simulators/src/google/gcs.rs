@@ -77,6 +77,15 @@ impl Storage {
         self.shelf().answer(call).unwrap_or_else(IntoResponse::into_response)
     }
 
+    /// Puts an object there, whatever limits there are.
+    pub(super) fn put_object(&self, key: &str, bytes: Bytes) {
+        let e_tag = format!("\"{}\"", hex(&md5(&bytes)));
+        let mut all = self.shelf();
+        let limits_writes = std::mem::replace(&mut all.limits_writes, false);
+        drop(all.store(key, bytes, e_tag, HeaderMap::new()));
+        all.limits_writes = limits_writes;
+    }
+
     pub(super) fn shelf(&self) -> MutexGuard<'_, Shelf> {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }

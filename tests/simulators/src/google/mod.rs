@@ -1,6 +1,6 @@
-//! Google's Cloud Storage, Cloud KMS and Cloud Run, as far as Legwork's platform on Google Cloud asks them.
+//! Google's Cloud Storage, Cloud KMS, Cloud Run and Cloud Scheduler, as far as Legwork asks them.
 //!
-//! * [`GoogleCloud`]: the three services on ports of their own, with one bucket, one key and one job;
+//! * [`GoogleCloud`]: the services on ports of their own, with one bucket, one key and one job;
 //! * [`Fault`] and [`Faults`]: what goes wrong, told beforehand;
 //! * [`GoogleRequest`]: what a service was asked;
 //! * [`RunExecution`]: an execution of the job, which can be a real process.
@@ -22,6 +22,7 @@ mod gcs_xml;
 mod json;
 mod kms;
 mod run;
+mod scheduler;
 mod time;
 mod wire;
 

@@ -31,8 +31,8 @@ const EXECUTION_TYPE: &str = "type.googleapis.com/google.cloud.run.v2.Execution"
 /// (<https://cloud.google.com/run/docs/container-contract#job-shutdown>).
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long a task may take where the call does not say.
-const TIMEOUT: Duration = Duration::from_mins(10);
+/// How long a task may take where nothing else is said: an hour and what follows it, as Legwork deploys its job.
+const TIMEOUT: Duration = Duration::from_mins(95);
 
 /// The job and its executions.
 #[derive(Debug)]
@@ -49,6 +49,9 @@ pub(super) struct Settings {
     pub(super) worker: Option<Worker>,
     pub(super) grace: Duration,
     pub(super) retries: u32,
+    pub(super) timeout: Duration,
+    /// Permissions that nobody has on the job.
+    pub(super) denied: Vec<String>,
 }
 
 /// What a call of `:run` puts in place of the job's own settings.
@@ -63,7 +66,13 @@ impl JobService {
     pub(super) fn new() -> Self {
         Self {
             board: Arc::default(),
-            settings: Mutex::new(Settings { worker: None, grace: GRACE, retries: 0 }),
+            settings: Mutex::new(Settings {
+                worker: None,
+                grace: GRACE,
+                retries: 0,
+                timeout: TIMEOUT,
+                denied: Vec::new(),
+            }),
             running: Mutex::new(JoinSet::new()),
             logs: TempDir::with_prefix("legwork-run-").ok(),
         }
@@ -113,13 +122,39 @@ impl JobService {
         let name = path.strip_prefix("/v2/").ok_or_else(|| JsonError::not_found(path))?;
         json::only_system_parameters(call)?;
         match (call.method.as_str(), name.rsplit_once(':')) {
-            ("GET", None) if name == JOB => Ok(json!({"name": JOB, "launchStage": "GA"})),
+            ("GET", None) if name == JOB => Ok(self.described()),
             ("GET", None) if name.starts_with(OPERATIONS) => self.operation(name),
             ("GET", None) => self.found(name).map(|execution| to_json(&execution)),
             ("POST", Some((JOB, "run"))) => self.run(call),
+            ("POST", Some((JOB, "testIamPermissions"))) => self.permissions(call),
             ("POST", Some((execution, "cancel"))) => self.cancel(execution, call),
             _ => Err(JsonError::new(404, format!("Resource '{name}' was not found"))),
         }
+    }
+
+    fn described(&self) -> Value {
+        let settings = self.settings();
+        json!({
+            "name": JOB,
+            "launchStage": "GA",
+            "template": {
+                "taskCount": 1,
+                "template": {
+                    "maxRetries": settings.retries,
+                    "timeout": format!("{}s", settings.timeout.as_secs()),
+                    "serviceAccount": "legwork-worker@p.iam.gserviceaccount.com",
+                },
+            },
+        })
+    }
+
+    /// Returns which of the permissions that are asked for the caller has.
+    fn permissions(&self, call: &Call) -> Result<Value, JsonError> {
+        let members = json::members(call, &["resource", "permissions"])?;
+        let asked = members.get("permissions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let denied = self.settings().denied.clone();
+        let is_held = |asked: &Value| !denied.iter().any(|denied| asked == denied);
+        Ok(json!({"permissions": asked.into_iter().filter(is_held).collect::<Vec<_>>()}))
     }
 
     fn found(&self, name: &str) -> Result<RunExecution, JsonError> {
@@ -134,7 +169,7 @@ impl JobService {
             name: String::new(),
             environment: overrides.environment,
             arguments: overrides.arguments,
-            timeout: overrides.timeout.unwrap_or(TIMEOUT),
+            timeout: overrides.timeout.unwrap_or(self.settings().timeout),
             state: ExecutionState::Running,
             attempt: 0,
             process_id: None,

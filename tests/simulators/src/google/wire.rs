@@ -5,7 +5,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::request::Parts;
 
-/// One of the three services.
+/// One of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GoogleService {
     /// Cloud Storage, by its XML interface.
@@ -14,6 +14,8 @@ pub enum GoogleService {
     Kms,
     /// Cloud Run, of which jobs and their executions.
     Run,
+    /// Cloud Scheduler, of which listing alone.
+    Scheduler,
 }
 
 /// A request as it arrived at a service.
