@@ -114,6 +114,11 @@ impl Record {
         self.cancel_requested_at.map(|at| at.plus(WISH_ALLOWANCE))
     }
 
+    /// Returns whether somebody may ask for this attempt's callback to be delivered again.
+    fn may_be_redelivered(&self) -> bool {
+        self.is_terminal() && self.callback_target.is_some() && self.callback.state != CallbackState::Pending
+    }
+
     /// Returns the times at which a running attempt has entries.
     pub fn times_of_running(&self) -> Vec<Timestamp> {
         [self.deadline_at, self.finish_by, self.wish_due_at()].into_iter().flatten().collect()
@@ -145,10 +150,13 @@ impl Record {
 /// Returns what is to become of an entry that was due at `at` for `attempt`, once its record's duty
 /// is done and what the record still owes has entries of its own.
 pub fn fate(record: &Record, attempt: Attempt, at: Timestamp, now: Timestamp, retention: Duration) -> Fate {
-    let is_over = attempt < record.attempt || (attempt == record.attempt && record.is_terminal());
+    let has_ended = attempt == record.attempt && record.is_terminal();
     if attempt == record.attempt && record.asks_for(at, retention) {
         Fate::Keep
-    } else if is_over {
+    } else if has_ended && record.may_be_redelivered() {
+        // It may be that of a redelivery, whose swap is about to come.
+        Fate::RemoveAfterTouch
+    } else if attempt < record.attempt || has_ended {
         Fate::Remove
     } else if at.plus(STRAY_AFTER) <= now {
         Fate::RemoveAfterTouch

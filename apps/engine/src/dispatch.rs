@@ -91,8 +91,7 @@ impl Engine {
         }
         let (startable, is_incomplete) = self.startable().await?;
         for record in startable {
-            let id = record.task_id.clone();
-            match self.take_start(&id).await {
+            match self.take_start(&record).await {
                 Ok(record) => {
                     self.start_in(slot.take(), &record).await;
                     return Ok(Look::Started);
@@ -169,9 +168,13 @@ impl Engine {
         }
     }
 
-    /// Counts one more start of a pending task, if it is due; who wins the swap starts the worker.
-    pub(crate) async fn take_start(&self, id: &TaskId) -> Result<Record, UpdateError> {
+    /// Counts one more start of a pending task, if it is due; who wins the swap starts the worker. Whoever
+    /// submitted it may have died before it was listed and marked: without a marker nobody would miss its worker.
+    pub(crate) async fn take_start(&self, pending: &Record) -> Result<Record, UpdateError> {
         let ports = self.ports();
+        let id = &pending.task_id;
+        let (index, active) = futures_util::join!(self.put_index(pending), self.put_active(pending));
+        index.and(active)?;
         let token = ports.ids.token();
         let now = ports.clock.now();
         let mut moot = None;

@@ -1,8 +1,11 @@
 //! Telling a receiver once more, because somebody asks for it.
 
+use std::time::Duration;
+
 use legwork_core::{
     id::TaskId,
     record::{CallbackState, Event, NotAllowed, Record},
+    time::Timestamp,
 };
 
 use crate::{
@@ -62,14 +65,20 @@ impl Engine {
     /// [`RedeliverError`]; the callback stands as it did.
     pub async fn redeliver(&self, id: &TaskId) -> Result<Record, RedeliverError> {
         let ports = self.ports();
-        let now = ports.clock.now();
+        // Each try has an entry of a name of its own, so that no late delete can hit it.
+        let mut last = None;
         let (record, _) = ports
             .update(
                 id,
                 Patience::Short,
                 // Somebody else's is as good: the schedule has begun.
                 |record| record.callback.state == CallbackState::Pending,
-                |_| Ok(Step::swap_after(now, Event::Redelivered { next_at: now })),
+                |_| {
+                    let after_the_last = last.map(|last: Timestamp| last.plus(Duration::from_millis(1)));
+                    let next_at = after_the_last.map_or(ports.clock.now(), |at| at.max(ports.clock.now()));
+                    last = Some(next_at);
+                    Ok(Step::swap_after(next_at, Event::Redelivered { next_at }))
+                },
             )
             .await?;
         tracing::info!(task.id = %id, "callback is delivered again");

@@ -11,7 +11,7 @@ use legwork_core::{
 use legwork_ports::{
     clock::IdSourceExt as _,
     jobs::{Job, StartPolicy},
-    storage::{Precondition, StorageError},
+    storage::StorageError,
 };
 
 use crate::{
@@ -85,7 +85,9 @@ impl Engine {
         let (before, _) = ports.read_record(id).await?.ok_or(RetryError::NotFound)?;
         let at_once = ports.jobs.start_policy() == StartPolicy::AtOnce;
         let token = ports.ids.token();
-        let first_chunk = self.highest_chunk(id).await?.saturating_add(CHUNKS_APART);
+        // An attempt of which nothing is stored yet may have written under its first names all the same.
+        let before_first = before.first_chunk.saturating_sub(1);
+        let first_chunk = self.highest_chunk(id).await?.max(before_first).saturating_add(CHUNKS_APART);
         let event =
             |now| Event::Retried { first_chunk, started_by_caller: at_once, token: token.clone(), now };
         // Refused before anything is written.
@@ -93,12 +95,7 @@ impl Engine {
         if !self.has_payload(id).await? {
             return Err(RetryError::PayloadGone);
         }
-        let mark = bytes::Bytes::from(ports.ids.token().as_str().to_owned());
-        let key = layout::active(id, planned.attempt);
-        let (active, index) = futures_util::join!(
-            ports.put_patiently(&key, mark, Precondition::Absent, Patience::Short),
-            self.put_index(&before),
-        );
+        let (active, index) = futures_util::join!(self.put_active(&planned), self.put_index(&before));
         active.and(index)?;
         let attempt = before.attempt;
         let mut moot = Vec::new();

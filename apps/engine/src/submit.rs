@@ -160,7 +160,16 @@ impl Engine {
     /// Lists the task; its name is always the same.
     pub(crate) async fn put_index(&self, record: &Record) -> Result<(), StorageError> {
         let key = layout::index(record.created_at, &record.task_id);
-        self.ports().put_patiently(&key, Bytes::new(), Precondition::Always, Patience::Short).await
+        self.ports().put_patiently(&key, Bytes::new(), Precondition::Absent, Patience::Short).await
+    }
+
+    /// Marks that a process is responsible for the record's attempt.
+    pub(crate) async fn put_active(&self, record: &Record) -> Result<(), StorageError> {
+        let ports = self.ports();
+        let mark = Bytes::from(ports.ids.token().as_str().to_owned());
+        let key = layout::active(&record.task_id, record.attempt);
+        // A worker's heartbeat must not be overwritten: absent, or it stands already.
+        ports.put_patiently(&key, mark, Precondition::Absent, Patience::Short).await
     }
 
     /// Returns where a task's log is, for people and programs with access to the store.
@@ -239,7 +248,7 @@ impl Submission<'_> {
         }
         let (payload, active, index) = futures_util::join!(
             self.put_payload(&sealed),
-            self.put_active(&record),
+            self.engine.put_active(&record),
             self.engine.put_index(&record),
         );
         payload.and(active).and(index).map_err(store_error)?;
@@ -276,10 +285,15 @@ impl Submission<'_> {
     async fn create(&self, record: &Record) -> Result<(Record, bool), SubmitError> {
         let ports = self.engine.ports();
         let key = layout::record(self.id);
-        ports
-            .put_patiently(&key, Bytes::from(record.to_json()), Precondition::Absent, Patience::Short)
-            .await
-            .map_err(store_error)?;
+        let bytes = Bytes::from(record.to_json());
+        match ports.storage.put(&key, bytes.clone(), Precondition::Absent).await {
+            Ok(_) => return Ok((record.clone(), false)),
+            Err(StorageError::Conflict { .. }) => {}
+            Err(_) => {
+                let put = ports.put_patiently(&key, bytes, Precondition::Absent, Patience::Short);
+                put.await.map_err(store_error)?;
+            }
+        }
         // A store may have applied the put and answered that the object is there: the token tells.
         let (stands, _) = ports
             .read_record(self.id)
@@ -300,14 +314,6 @@ impl Submission<'_> {
     async fn put_payload(&self, sealed: &Bytes) -> Result<(), StorageError> {
         let key = layout::payload(self.id);
         self.engine.ports().put_patiently(&key, sealed.clone(), Precondition::Absent, Patience::Short).await
-    }
-
-    async fn put_active(&self, record: &Record) -> Result<(), StorageError> {
-        let ports = self.engine.ports();
-        let mark = Bytes::from(ports.ids.token().as_str().to_owned());
-        let key = layout::active(self.id, record.attempt);
-        // A worker's heartbeat must not be overwritten: absent, or it stands already.
-        ports.put_patiently(&key, mark, Precondition::Absent, Patience::Short).await
     }
 
     /// Looks whether the task ended meanwhile and its payload is not wanted any more.

@@ -12,6 +12,7 @@ use std::{
 };
 
 use legwork_simulators::google::{ExecutionState, GoogleCloud, RunExecution};
+use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::PATIENCE;
@@ -103,8 +104,31 @@ impl Cloud {
         executions.iter().filter(|execution| !execution.state.is_final()).count()
     }
 
+    /// Starts what was started last once more, as a platform may, and returns the execution's name.
+    pub async fn start_again(&self) -> String {
+        let last = self.google().executions().pop().expect("something was started");
+        let variables = last.environment.iter().map(|(name, value)| json!({"name": name, "value": value}));
+        let container = json!({"env": variables.collect::<Vec<_>>()});
+        let body = json!({"overrides": {"containerOverrides": [container]}});
+        let answer = self.ask(&format!("{}:run", self.google().job()), &body).await;
+        answer["metadata"]["name"].as_str().expect("an execution").to_owned()
+    }
+
+    /// Cancels an execution, as a person may.
+    pub async fn cancel(&self, name: &str) {
+        self.ask(&format!("{name}:cancel"), &json!({})).await;
+    }
+
+    async fn ask(&self, what: &str, body: &Value) -> Value {
+        let url = format!("{}/v2/{what}", self.google().run_endpoint());
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let request = http.post(url).header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.expect("an answer").bytes().await.expect("a body");
+        serde_json::from_slice(&answer).expect("JSON")
+    }
+
     /// Waits until an execution has ended, and returns how.
-    pub(crate) async fn ended(&self, name: &str) -> ExecutionState {
+    pub async fn ended(&self, name: &str) -> ExecutionState {
         let at_most: Duration = PATIENCE;
         self.google().wait_for_end(name, at_most).await.expect("the worker has ended").state
     }

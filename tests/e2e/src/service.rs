@@ -1,7 +1,7 @@
 //! A service in a process of its own, over a data folder of its own or simulators of Google Cloud.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, BufReader},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
@@ -32,6 +32,9 @@ pub struct ServiceBuilder {
     data: Option<PathBuf>,
     user: Option<u32>,
     on_google: bool,
+    /// What is run for each execution on Google Cloud.
+    worker: PathBuf,
+    left_out: BTreeSet<String>,
 }
 
 /// A service that runs; it ends with the value.
@@ -75,22 +78,44 @@ impl ServiceBuilder {
             ("PATH", "/usr/local/bin:/usr/bin:/bin"),
             ("HOME", "/nonexistent"),
         ];
-        let on_google = is_on_google();
-        let more = if on_google { ON_GOOGLE } else { &[] };
-        let env = env.iter().chain(more);
-        Self {
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let new = Self {
             program: program.into(),
-            env: env.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+            env: env.collect(),
             data: None,
             user: None,
-            on_google,
-        }
+            on_google: false,
+            worker: program.into(),
+            left_out: BTreeSet::new(),
+        };
+        if is_on_google() { new.on_google() } else { new }
+    }
+
+    /// Puts the service on Google Cloud's simulators.
+    #[must_use]
+    pub fn on_google(self) -> Self {
+        let this = ON_GOOGLE.iter().fold(self, |this, (name, value)| this.env(name, value));
+        Self { on_google: true, ..this }
+    }
+
+    /// Runs this for each execution on Google Cloud, in place of the worker.
+    #[must_use]
+    pub fn worker(self, program: &str) -> Self {
+        Self { worker: program.into(), ..self }
     }
 
     /// Sets a variable.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Leaves a variable out, that of the platform too.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.env.remove(name);
+        self.left_out.insert(name.to_owned());
         self
     }
 
@@ -112,7 +137,7 @@ impl ServiceBuilder {
     pub fn start(self) -> Service {
         let folder = self.data.is_none().then(|| tempfile::tempdir().expect("a data folder"));
         let data = self.data.unwrap_or_else(|| folder.as_ref().expect("just made").path().join("data"));
-        let cloud = self.on_google.then(|| Cloud::of(&data, &self.program, &self.env));
+        let cloud = self.on_google.then(|| Cloud::of(&data, &self.worker, &self.env));
         let mut command = Command::new(&self.program);
         if let Some(user) = self.user {
             let above = data.parent().expect("a folder above the data folder");
@@ -125,6 +150,7 @@ impl ServiceBuilder {
             .env_clear()
             .envs(&self.env)
             .envs(cloud.iter().flat_map(|cloud| cloud.google().environment()))
+            .envs(self.left_out.iter().map(|name| (name, "")))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -58,7 +58,8 @@ impl Tough {
         let builder = ServiceBuilder::new(env!("CARGO_BIN_EXE_legwork-under-test"), agent.as_str())
             .data(data)
             .env("LOG_LEVEL", "debug")
-            .env("MAX_CONCURRENT_TASKS", "1");
+            .env("MAX_CONCURRENT_TASKS", "1")
+            .env("PAYLOAD_RETENTION_HOURS", "24");
         Self { service: builder.clone().start(), builder }
     }
 
@@ -187,7 +188,9 @@ async fn live(life: Life, data: &Path) -> Result<(), String> {
         }
         Life::Lost => {
             let record = tough.wait_until(running).await?;
-            kill_worker(data, record["executionName"].as_str().unwrap_or_default());
+            if !told(&record) {
+                tough.service.worker(&record).signal(rustix::process::Signal::KILL);
+            }
         }
     }
     let record = tough.wait_until(told).await?;
@@ -195,16 +198,6 @@ async fn live(life: Life, data: &Path) -> Result<(), String> {
         tough.leave_the_slot().await?;
     }
     check(life, &record, &receiver, &mut tough).await
-}
-
-/// Kills the worker that an execution's lock names.
-fn kill_worker(data: &Path, execution: &str) {
-    let lock = fs::read(data.join(format!("executions/{execution}.lock"))).unwrap_or_default();
-    let description: Value = serde_json::from_slice(&lock).unwrap_or(Value::Null);
-    let pid = description["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
-    if let Some(pid) = pid.and_then(rustix::process::Pid::from_raw) {
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
-    }
 }
 
 /// Checks the promises over what is left of a life.
@@ -248,16 +241,15 @@ async fn left_over(status: &str, tough: &mut Tough) -> Vec<String> {
     loop {
         tough.revive();
         let mut left = Vec::new();
-        let objects = data.join("objects");
-        left.extend(names(&objects.join("active")).into_iter().map(|name| format!("active/{name}")));
+        let service = &tough.service;
+        left.extend(service.objects_in("active").into_iter().map(|name| format!("active/{name}")));
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         let overdue = |name: &String| {
             name.split('-').next().and_then(|ms| ms.parse::<u128>().ok()).is_some_and(|ms| ms <= now)
         };
-        left.extend(
-            names(&objects.join("due")).into_iter().filter(overdue).map(|name| format!("due/{name}")),
-        );
-        if status == "completed" && objects.join(format!("sessions/{ID}/encrypted-payload.bin")).exists() {
+        left.extend(service.objects_in("due").into_iter().filter(overdue).map(|name| format!("due/{name}")));
+        let payload = format!("sessions/{ID}/encrypted-payload.bin");
+        if status == "completed" && service.object(&payload).is_some() {
             left.push("the payload".to_owned());
         }
         left.extend(workspaces(&data));

@@ -217,8 +217,7 @@ impl Reconciler {
         if self.engine.ports().jobs.start_policy() == StartPolicy::WhenSlotFree {
             return Ok(Done::Rests);
         }
-        self.engine.put_index(record).await?;
-        match self.engine.take_start(id).await {
+        match self.engine.take_start(record).await {
             Ok(record) => {
                 self.engine.start_in(None, &record).await;
                 treated.report.started = treated.report.started.saturating_add(1);
@@ -302,7 +301,7 @@ impl Reconciler {
             }
             Fate::Remove => {}
             Fate::RemoveAfterTouch => {
-                if record.payload == legwork_core::record::Payload::Deleted {
+                if record.is_terminal() || record.payload == legwork_core::record::Payload::Deleted {
                     self.engine.owe(record, Patience::Short).await?;
                 }
                 if !self.touch(record).await? {

@@ -17,6 +17,7 @@ use super::json::JsonError;
 use super::kms::{KEY, KeyService};
 use super::run::{JOB, JobService};
 use super::scheduler::{SchedulerService, Timed};
+use super::spans::Spans;
 use super::wire::{Call, GoogleRequest, GoogleService};
 use crate::local_server::{LocalServer, close_without_answer};
 use crate::recording::{Recording, TimedOut};
@@ -39,6 +40,7 @@ pub struct GoogleCloud {
 struct Shared {
     faults: Faults,
     requests: Recording<GoogleRequest>,
+    spans: Spans,
     storage: Storage,
     keys: KeyService,
     jobs: JobService,
@@ -58,6 +60,7 @@ impl GoogleCloud {
         let shared = Arc::new(Shared {
             faults: Faults::default(),
             requests: Recording::new(),
+            spans: Spans::default(),
             storage: Storage::default(),
             keys: KeyService::new(),
             jobs: JobService::new(),
@@ -233,6 +236,13 @@ impl GoogleCloud {
         self.shared.requests.snapshot()
     }
 
+    /// Returns how many calls since the last time depended on one another, at most: each of them arrived
+    /// after the one before it had been answered. Round trips, if every call takes longer than a caller
+    /// needs between two that it makes at once.
+    pub fn take_longest_chain(&self) -> usize {
+        self.shared.spans.take_longest_chain()
+    }
+
     /// Returns all requests as soon as at least `count` have arrived.
     ///
     /// # Errors
@@ -337,10 +347,12 @@ async fn answer(State(door): State<Door>, request: Request) -> Response {
     };
     let call = Call::read(head, body);
     shared.requests.push(call.to_request(service));
+    let arrived = shared.spans.tick();
     let fate = shared.faults.fate_of(service, &call);
     if !fate.delay.is_zero() {
         tokio::time::sleep(fate.delay).await;
     }
+    shared.spans.add(arrived);
     match fate.effect {
         None | Some(Effect::Delayed(_)) => shared.apply(service, &call),
         Some(Effect::Refused(status)) => refusal(service, status),

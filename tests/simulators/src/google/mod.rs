@@ -23,6 +23,7 @@ mod json;
 mod kms;
 mod run;
 mod scheduler;
+mod spans;
 mod time;
 mod wire;
 
