@@ -143,6 +143,21 @@ impl Ports {
         }
     }
 
+    /// Reads a record, trying again while the store does not answer.
+    pub(crate) async fn read_patiently(
+        &self,
+        id: &TaskId,
+        patience: Patience,
+    ) -> Result<Option<(Record, Version)>, UpdateError> {
+        let mut retries = Retries::new(self, patience);
+        loop {
+            match self.read_record(id).await {
+                Err(UpdateError::Store(error)) => retries.pause(error).await?,
+                read => return read,
+            }
+        }
+    }
+
     /// Reads a record and when it was written, by the store's clock.
     pub(crate) async fn read_dated(&self, id: &TaskId) -> Result<Option<(Record, Timestamp)>, UpdateError> {
         match self.storage.get(&layout::record(id)).await {

@@ -163,6 +163,24 @@ impl Engine {
         self.ports().put_patiently(&key, Bytes::new(), Precondition::Absent, Patience::Short).await
     }
 
+    async fn put_payload(&self, id: &TaskId, sealed: &Bytes, patience: Patience) -> Result<(), StorageError> {
+        self.ports().put_patiently(&layout::payload(id), sealed.clone(), Precondition::Absent, patience).await
+    }
+
+    /// Looks whether the task ended meanwhile and its sealed request is not wanted any more.
+    async fn recheck(&self, id: &TaskId, patience: Patience) -> Result<Record, SubmitError> {
+        let (record, _) = self
+            .ports()
+            .read_patiently(id, patience)
+            .await
+            .map_err(update_error)?
+            .ok_or_else(|| unavailable("the record vanished; send the same request again"))?;
+        if record.payload == Payload::Deleted {
+            self.ports().delete_patiently(&layout::payload(id), patience).await.map_err(store_error)?;
+        }
+        Ok(record)
+    }
+
     /// Marks that a process is responsible for the record's attempt.
     pub(crate) async fn put_active(&self, record: &Record) -> Result<(), StorageError> {
         let ports = self.ports();
@@ -251,9 +269,18 @@ impl Submission<'_> {
             self.engine.put_active(&record),
             self.engine.put_index(&record),
         );
-        payload.and(active).and(index).map_err(store_error)?;
         let elapsed = ports.clock.monotonic().saturating_sub(began);
-        let record = if existed || elapsed >= RECHECK_AFTER { self.recheck().await? } else { record };
+        let is_in_doubt = payload.is_err();
+        let put = payload.and(active).and(index).map_err(store_error);
+        // Whatever came of the others: a sealed request that nobody wants any more is not to stay.
+        let is_late = existed || elapsed >= RECHECK_AFTER;
+        let rechecked =
+            if is_late { self.engine.recheck(self.id, Patience::Short).await } else { Ok(record) };
+        if is_in_doubt || rechecked.is_err() {
+            self.decide_beside(sealed);
+        }
+        put?;
+        let record = rechecked?;
 
         match ports.jobs.start_policy() {
             StartPolicy::WhenSlotFree => Ok(self.engine.accepted(&record, existed)),
@@ -312,22 +339,23 @@ impl Submission<'_> {
     }
 
     async fn put_payload(&self, sealed: &Bytes) -> Result<(), StorageError> {
-        let key = layout::payload(self.id);
-        self.engine.ports().put_patiently(&key, sealed.clone(), Precondition::Absent, Patience::Short).await
+        self.engine.put_payload(self.id, sealed, Patience::Short).await
     }
 
-    /// Looks whether the task ended meanwhile and its payload is not wanted any more.
-    async fn recheck(&self) -> Result<Record, SubmitError> {
-        let ports = self.engine.ports();
-        let (record, _) = ports
-            .read_record(self.id)
-            .await
-            .map_err(update_error)?
-            .ok_or_else(|| unavailable("the record vanished; send the same request again"))?;
-        if record.payload == Payload::Deleted {
-            ports.delete_patiently(&layout::payload(self.id), Patience::Short).await.map_err(store_error)?;
-        }
-        Ok(record)
+    /// A put that was not answered may still land: it is made until it is decided, and undone if the task
+    /// has ended meanwhile.
+    fn decide_beside(&self, sealed: Bytes) {
+        let (engine, id) = (self.engine.clone(), self.id.clone());
+        self.engine.inner.background.spawn(async move {
+            let put = engine.put_payload(&id, &sealed, Patience::Long).await.map_err(store_error);
+            let decided = match put {
+                Ok(()) => engine.recheck(&id, Patience::Long).await.map(drop),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = decided {
+                tracing::warn!(task.id = %id, error = %error, "a sealed request may stay longer than it should");
+            }
+        });
     }
 
     /// Starts again what somebody else may have left unstarted, by the rule for everybody.

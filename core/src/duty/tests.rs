@@ -211,4 +211,13 @@ proptest! {
 
         prop_assert_eq!(fate(&retried, Attempt::FIRST, at(ms), at(ms), RETENTION), Fate::Remove);
     }
+
+    #[test]
+    fn an_entry_that_may_be_a_redeliverys_goes_only_with_a_touch(ms in 0_u64..400_000_000) {
+        let told = delivered(&ended(Status::Failed));
+        let entry = at(ms);
+        prop_assume!(!told.asks_for(entry, RETENTION));
+
+        prop_assert_eq!(fate(&told, told.attempt, entry, entry, RETENTION), Fate::RemoveAfterTouch);
+    }
 }

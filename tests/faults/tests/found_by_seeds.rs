@@ -1,0 +1,132 @@
+//! What simulated lives have found once, each on its own.
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use legwork_core::{
+    id::TaskId,
+    layout,
+    record::{CallbackState, Record, Status},
+};
+use legwork_engine::{Engine, Ports, Reconciler};
+use legwork_faults::{
+    fakes,
+    fault::{Fault, Scripted},
+};
+use legwork_ports::jobs::{Execution, ExecutionStatus, Job, Jobs, JobsError, Slot, StartPolicy};
+use tokio::time::sleep;
+
+use common::{Answer, LineAgent, Receiver, World};
+
+/// A platform that starts whatever it is asked to, and says no more about it.
+#[derive(Debug)]
+struct StartsAll;
+
+#[async_trait]
+impl Jobs for StartsAll {
+    fn start_policy(&self) -> StartPolicy {
+        StartPolicy::AtOnce
+    }
+
+    fn is_exact(&self) -> bool {
+        false
+    }
+
+    async fn reserve(&self) -> Result<Option<Slot>, JobsError> {
+        Ok(None)
+    }
+
+    async fn slot_freed(&self, at_most: Duration) {
+        sleep(at_most).await;
+    }
+
+    async fn start(&self, job: Job) -> Result<Execution, JobsError> {
+        Ok(Execution { name: format!("e-{}", job.task_id), worker_logs_url: None })
+    }
+
+    async fn cancel(&self, _: &str) -> Result<(), JobsError> {
+        Ok(())
+    }
+
+    async fn status(&self, _: &str) -> Result<ExecutionStatus, JobsError> {
+        Ok(ExecutionStatus::Unknown)
+    }
+}
+
+fn world() -> World {
+    World::new(Receiver::new([], Answer::Status(200)), fakes::settings())
+}
+
+/// A submitter that dies after its payload stands and before the marker does.
+#[tokio::test(start_paused = true)]
+async fn a_task_that_somebody_else_starts_has_a_marker_and_is_listed() {
+    let world = world();
+    let ports = Ports { jobs: Arc::new(StartsAll), ..world.service.ports().clone() };
+    let service = Engine::new(ports, fakes::settings());
+    let id = world.submit("t").await;
+    let marks = [world.keys(layout::ACTIVE).await, world.keys(layout::INDEX).await].concat();
+    for mark in &marks {
+        world.store.delete(mark).await.unwrap();
+    }
+
+    let started = Box::pin(Reconciler::pass(service, None)).await.unwrap().started;
+
+    assert_eq!(started, 1);
+    assert_eq!([world.keys(layout::ACTIVE).await, world.keys(layout::INDEX).await].concat(), marks);
+    assert_eq!(world.record(&id).await.status, Status::Pending);
+}
+
+/// Of the attempt before, chunks may still be on their way although none is stored.
+#[tokio::test(start_paused = true)]
+async fn the_chunks_of_a_retry_are_numbered_past_those_that_an_empty_attempt_may_have() {
+    let world = world();
+    let told = |record: &Record| record.callback.state == CallbackState::Delivered;
+    let id = world.submit("t").await;
+    world.run(&id, LineAgent::failing()).await;
+    world.until(&id, Duration::from_mins(5), told).await;
+    let highest = world.chunks(&id).await.into_iter().max().unwrap();
+
+    let mut first_chunks = Vec::new();
+    for _ in 0..2 {
+        world.service.retry(&id).await.unwrap();
+        first_chunks.push(world.record(&id).await.first_chunk);
+        world.service.cancel(&id).await.unwrap();
+        world.until(&id, Duration::from_mins(5), told).await;
+    }
+
+    // 64 may be on their way at once.
+    assert_eq!(first_chunks, [highest + 65, highest + 65 + 64]);
+}
+
+/// The entry of a redelivery stands before the record asks for it.
+#[tokio::test(start_paused = true)]
+async fn a_redelivery_keeps_its_entry_though_somebody_looks_between_its_put_and_its_swap() {
+    let world = world();
+    let id: TaskId = world.submit("t").await;
+    world.run(&id, LineAgent::brief()).await;
+    world
+        .until(&id, Duration::from_mins(5), |record| record.callback.state == CallbackState::Delivered)
+        .await;
+    // The swap takes its time, and whoever redelivers dies after it: nobody makes the attempt.
+    let slow = Scripted::new(
+        "storage.put",
+        "metadata.json",
+        [Fault::Delay(Duration::from_mins(1)), Fault::None, Fault::Hang],
+    );
+    let redelivering = world.behind(Arc::new(slow));
+    let asked = id.clone();
+    let mut asking = tokio::task::JoinSet::new();
+    asking.spawn(async move { redelivering.redeliver(&asked).await.map(drop) });
+    sleep(Duration::from_secs(10)).await;
+    let before = world.keys(layout::DUE).await;
+
+    Box::pin(Reconciler::pass(world.service.clone(), None)).await.unwrap();
+    asking.join_next().await.unwrap().unwrap().unwrap();
+
+    let record = world.record(&id).await;
+    let owed = layout::due(record.callback.next_attempt_at.unwrap(), &id, record.attempt);
+    assert!(world.keys(layout::DUE).await.contains(&owed), "{owed} is not there");
+    assert!(!before.contains(&owed), "a late delete of {before:?} would hit it");
+}
