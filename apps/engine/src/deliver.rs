@@ -28,7 +28,7 @@ const WORKER_STAYS: Duration = Duration::from_mins(3);
 /// How much too early a worker may wake that has slept until an attempt was due: clocks differ in their grain.
 const SLEPT: Duration = Duration::from_secs(1);
 /// How long after a payload's deletion the object is deleted once more, against a put that landed late.
-const DELETE_AGAIN: Duration = Duration::from_mins(10);
+pub(crate) const DELETE_AGAIN: Duration = Duration::from_mins(10);
 
 /// What became of one attempt.
 struct Attempted {

@@ -26,6 +26,7 @@ use legwork_ports::{
 
 use crate::{
     Engine, MissingSetting,
+    deliver::DELETE_AGAIN,
     records::{Patience, Step, UpdateError},
 };
 
@@ -176,6 +177,9 @@ impl Engine {
             .map_err(update_error)?
             .ok_or_else(|| unavailable("the record vanished; send the same request again"))?;
         if record.payload == Payload::Deleted {
+            // An earlier try of the put may land once the object is gone: it is deleted once more.
+            let again_at = self.ports().clock.now().plus(DELETE_AGAIN);
+            self.ports().put_due(id, &record, again_at, patience).await.map_err(store_error)?;
             self.ports().delete_patiently(&layout::payload(id), patience).await.map_err(store_error)?;
         }
         Ok(record)
