@@ -27,8 +27,9 @@ use crate::{
 const WORKER_STAYS: Duration = Duration::from_mins(3);
 /// How much too early a worker may wake that has slept until an attempt was due: clocks differ in their grain.
 const SLEPT: Duration = Duration::from_secs(1);
-/// How long after a payload's deletion the object is deleted once more, against a put that landed late.
-pub(crate) const DELETE_AGAIN: Duration = Duration::from_mins(10);
+/// How long after a payload's deletion the object is deleted once more, against a put that landed late: ten
+/// minutes, and as many for clocks that are five minutes off, of who says when and of who sees to it.
+pub(crate) const DELETE_AGAIN: Duration = Duration::from_mins(20);
 
 /// What became of one attempt.
 struct Attempted {

@@ -1,6 +1,6 @@
 //! kill -9 at every step: the task still ends once, its receiver is told, and nothing is left.
 //!
-//! `STEPS` is the table; `docs/crash-matrix.md` is made of it.
+//! `ON_THIS_MACHINE` and `ON_GOOGLE` are the tables; `docs/crash-matrix.md` is made of it.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use futures_util::{StreamExt as _, stream};
 use legwork_e2e::{
     Service, ServiceBuilder,
     crash::{crash_file, steps_file},
-    modes, processes_mentioning, reachable,
+    is_on_google, modes, processes_mentioning, reachable,
 };
 use legwork_simulators::receiver::{Behaviour, Receiver};
 use serde_json::{Value, json};
@@ -44,6 +44,18 @@ enum Life {
     Retried,
     /// Its worker is killed.
     Lost,
+    /// It completes, and its receiver is told once more because somebody asks for it.
+    Redelivered,
+    /// It fails, and its sealed request is not kept.
+    NotKept,
+}
+
+/// The lives of a platform and what processes do in them.
+type Table = &'static [(Life, &'static [Row])];
+
+/// Returns the table of the platform that this test's services are on.
+fn table() -> Table {
+    if is_on_google() { ON_GOOGLE } else { ON_THIS_MACHINE }
 }
 
 /// A service that is started again whenever it has died.
@@ -53,13 +65,13 @@ struct Tough {
 }
 
 impl Tough {
-    fn start(data: &Path) -> Self {
+    fn start(life: Life, data: &Path) -> Self {
         let agent = reachable(Path::new(env!("CARGO_BIN_EXE_fake-agent")));
         let builder = ServiceBuilder::new(env!("CARGO_BIN_EXE_legwork-under-test"), agent.as_str())
             .data(data)
             .env("LOG_LEVEL", "debug")
             .env("MAX_CONCURRENT_TASKS", "1")
-            .env("PAYLOAD_RETENTION_HOURS", "24");
+            .env("PAYLOAD_RETENTION_HOURS", if life == Life::NotKept { "0" } else { "24" });
         Self { service: builder.clone().start(), builder }
     }
 
@@ -135,7 +147,8 @@ fn request(life: Life, receiver: &Receiver) -> Value {
         Life::Completed => modes(&["write path=out.txt text=\"kept\"", "ok"]),
         Life::Cancelled => modes(&["write path=out.txt text=\"kept\"", "sh command=\"sleep 600\""]),
         Life::Lost | Life::CancelledWaiting => modes(&["sh command=\"sleep 600\""]),
-        Life::Retried => modes(&["sh command=\"exit 3\"", "exit code=3"]),
+        Life::Retried | Life::NotKept => modes(&["sh command=\"exit 3\"", "exit code=3"]),
+        Life::Redelivered => modes(&["ok"]),
     };
     let uploads = matches!(life, Life::Completed | Life::Cancelled);
     let actions = json!({"uploadFiles": {"globPatterns": ["out.txt"]}, "when": "always"});
@@ -152,10 +165,15 @@ fn request(life: Life, receiver: &Receiver) -> Value {
 async fn live(life: Life, data: &Path) -> Result<(), String> {
     let answers = match life {
         Life::Completed => vec![Behaviour::Status(500), Behaviour::Ok],
-        Life::Cancelled | Life::CancelledWaiting | Life::Retried | Life::Lost => vec![Behaviour::Ok],
+        Life::Cancelled
+        | Life::CancelledWaiting
+        | Life::Retried
+        | Life::Lost
+        | Life::Redelivered
+        | Life::NotKept => vec![Behaviour::Ok],
     };
     let receiver = Receiver::start(Behaviour::Script(answers)).await;
-    let mut tough = Tough::start(data);
+    let mut tough = Tough::start(life, data);
     if life == Life::CancelledWaiting {
         tough.take_the_slot().await?;
     }
@@ -173,7 +191,16 @@ async fn live(life: Life, data: &Path) -> Result<(), String> {
     };
     let running = |record: &Value| record["status"] == "running" || told(record);
     match life {
-        Life::Completed => {}
+        Life::Completed | Life::NotKept => {}
+        Life::Redelivered => {
+            tough.wait_until(told).await?;
+            let (status, answer) =
+                tough.ask(reqwest::Method::POST, &format!("/tasks/{ID}/callback"), None).await;
+            // Whoever asks again because nobody answered may find it under way.
+            if ![202, 409].contains(&status) {
+                return Err(format!("not delivered again: {status} {answer}"));
+            }
+        }
         Life::Cancelled => {
             tough.wait_until(running).await?;
             tough.ask(reqwest::Method::POST, &format!("/cancel/{ID}"), None).await;
@@ -208,12 +235,16 @@ async fn check(life: Life, record: &Value, receiver: &Receiver, tough: &mut Toug
         Life::Completed => &["completed", "failed"],
         Life::Cancelled => &["cancelled", "failed"],
         Life::CancelledWaiting => &["cancelled"],
-        Life::Retried | Life::Lost => &["failed"],
+        Life::Retried | Life::Lost | Life::NotKept => &["failed"],
+        Life::Redelivered => &["completed"],
     };
     if !expected.contains(&status) {
         broken.push(format!("it ended as {status}"));
     }
-    if status == "failed" && !matches!(life, Life::Retried) && record["errorCode"] != "worker_lost" {
+    if status == "failed"
+        && !matches!(life, Life::Retried | Life::NotKept)
+        && record["errorCode"] != "worker_lost"
+    {
         broken.push(format!("it failed for another reason than its worker's loss: {}", record["error"]));
     }
     let attempt = record["attempt"].as_u64().unwrap_or_default();
@@ -230,12 +261,12 @@ async fn check(life: Life, record: &Value, receiver: &Receiver, tough: &mut Toug
             broken.push(format!("the last lines are missing: {log:?}"));
         }
     }
-    broken.extend(left_over(status, tough).await);
+    broken.extend(left_over(life, status, tough).await);
     if broken.is_empty() { Ok(()) } else { Err(format!("{broken:?}\n{record:#}\n{}", tough.service.log())) }
 }
 
 /// Names what should be gone, once it has had the time to go.
-async fn left_over(status: &str, tough: &mut Tough) -> Vec<String> {
+async fn left_over(life: Life, status: &str, tough: &mut Tough) -> Vec<String> {
     let data = tough.service.data.clone();
     let began = Instant::now();
     loop {
@@ -249,7 +280,8 @@ async fn left_over(status: &str, tough: &mut Tough) -> Vec<String> {
         };
         left.extend(service.objects_in("due").into_iter().filter(overdue).map(|name| format!("due/{name}")));
         let payload = format!("sessions/{ID}/encrypted-payload.bin");
-        if status == "completed" && service.object(&payload).is_some() {
+        let is_gone = status == "completed" || life == Life::NotKept;
+        if is_gone && service.object(&payload).is_some() {
             left.push("the payload".to_owned());
         }
         left.extend(workspaces(&data));
@@ -279,7 +311,7 @@ fn workspaces(data: &Path) -> Vec<String> {
 type Row = (&'static str, &'static str, u32);
 
 /// The steps of each life, in the order in which a process takes them. Those that another life has begun with are not repeated.
-const STEPS: &[(Life, &[Row])] = &[
+const ON_THIS_MACHINE: Table = &[
     (
         Life::Completed,
         &[
@@ -289,6 +321,8 @@ const STEPS: &[(Life, &[Row])] = &[
             ("serve", "storage.put payload", 1),
             ("serve", "storage.put active", 1),
             ("serve", "storage.put index", 1),
+            ("serve", "storage.put index", 2),
+            ("serve", "storage.put active", 2),
             ("serve", "storage.put due", 2),
             ("serve", "storage.put record", 2),
             ("serve", "storage.delete due", 1),
@@ -355,8 +389,8 @@ const STEPS: &[(Life, &[Row])] = &[
     (
         Life::Retried,
         &[
-            ("serve", "storage.put active", 2),
-            ("serve", "storage.put index", 2),
+            ("serve", "storage.put active", 3),
+            ("serve", "storage.put index", 3),
             ("serve", "storage.put due", 3),
             ("serve", "storage.put record", 3),
             ("serve", "storage.delete due", 2),
@@ -377,6 +411,124 @@ const STEPS: &[(Life, &[Row])] = &[
             ("serve", "storage.delete active", 1),
         ],
     ),
+    (
+        Life::Redelivered,
+        &[
+            ("serve", "storage.put due", 3),
+            ("serve", "storage.put record", 3),
+            ("serve", "storage.put record", 4),
+            ("serve", "callbacks.post", 1),
+            ("serve", "storage.put record", 5),
+        ],
+    ),
+    (
+        Life::NotKept,
+        &[
+            ("worker", "storage.put due", 2),
+            ("worker", "storage.put record", 2),
+            ("worker", "storage.delete payload", 1),
+            ("worker", "storage.put record", 3),
+            ("worker", "callbacks.post", 1),
+            ("worker", "storage.put record", 4),
+            ("worker", "storage.delete payload", 2),
+        ],
+    ),
+];
+
+/// The same where the platform starts workers at once and swaps take a call.
+const ON_GOOGLE: Table = &[
+    (
+        Life::Completed,
+        &[
+            ("serve", "keys.wrap", 1),
+            ("serve", "storage.put record", 1),
+            ("serve", "storage.put due", 1),
+            ("serve", "storage.put payload", 1),
+            ("serve", "storage.put active", 1),
+            ("serve", "storage.put index", 1),
+            ("serve", "jobs.start", 1),
+            ("worker", "keys.unwrap", 1),
+            ("worker", "storage.put due", 1),
+            ("worker", "storage.put record", 1),
+            ("worker", "storage.delete due", 1),
+            ("worker", "storage.put active", 1),
+            ("worker", "storage.put chunk", 1),
+            ("worker", "storage.put due", 2),
+            ("worker", "storage.put record", 2),
+            ("worker", "storage.put_file upload", 1),
+            ("worker", "storage.put due", 3),
+            ("worker", "storage.put record", 3),
+            ("worker", "callbacks.post", 1),
+            ("worker", "storage.put due", 4),
+            ("worker", "storage.put record", 4),
+            ("worker", "storage.delete due", 2),
+            ("worker", "storage.put due", 5),
+            ("worker", "storage.put record", 5),
+            ("worker", "storage.delete due", 3),
+            ("worker", "callbacks.post", 2),
+            ("worker", "storage.put record", 6),
+            ("worker", "storage.put due", 6),
+            ("worker", "storage.put record", 7),
+            ("worker", "storage.delete payload", 1),
+            ("worker", "storage.delete due", 4),
+            ("worker", "storage.delete due", 5),
+            ("worker", "storage.delete due", 6),
+            ("worker", "storage.delete active", 1),
+        ],
+    ),
+    (
+        Life::Cancelled,
+        &[
+            ("serve", "storage.put due", 2),
+            ("serve", "storage.put record", 2),
+            ("worker", "storage.put due", 2),
+            ("worker", "storage.put record", 2),
+            ("worker", "storage.put record", 3),
+            ("worker", "callbacks.post", 1),
+            ("worker", "storage.put record", 4),
+        ],
+    ),
+    (
+        Life::Retried,
+        &[
+            ("serve", "storage.put active", 2),
+            ("serve", "storage.put index", 2),
+            ("serve", "storage.put due", 2),
+            ("serve", "storage.put record", 2),
+            ("serve", "jobs.start", 2),
+        ],
+    ),
+    (
+        Life::Lost,
+        &[
+            ("serve", "storage.put record", 2),
+            ("serve", "callbacks.post", 1),
+            ("serve", "storage.put record", 3),
+            ("serve", "storage.delete due", 1),
+            ("serve", "storage.delete active", 1),
+        ],
+    ),
+    (
+        Life::Redelivered,
+        &[
+            ("serve", "storage.put record", 2),
+            ("serve", "storage.put record", 3),
+            ("serve", "callbacks.post", 1),
+            ("serve", "storage.put record", 4),
+        ],
+    ),
+    (
+        Life::NotKept,
+        &[
+            ("worker", "storage.put due", 2),
+            ("worker", "storage.put record", 2),
+            ("worker", "storage.delete payload", 1),
+            ("worker", "storage.put record", 3),
+            ("worker", "callbacks.post", 1),
+            ("worker", "storage.put record", 4),
+            ("worker", "storage.delete payload", 2),
+        ],
+    ),
 ];
 
 /// How many rows are lived at once: nearly all of them wait.
@@ -393,7 +545,7 @@ fn sides(step: &str) -> &'static [&'static str] {
 }
 
 fn rows(life: Life, role: &str) -> Vec<String> {
-    let steps = STEPS.iter().filter(|(lived, _)| *lived == life).flat_map(|(_, steps)| steps.iter());
+    let steps = table().iter().filter(|(lived, _)| *lived == life).flat_map(|(_, steps)| steps.iter());
     let of_role = steps.filter(|(who, ..)| *who == role);
     of_role
         .flat_map(|(who, step, number)| {
@@ -468,15 +620,26 @@ async fn a_reconciler_may_die_at_any_step_of_ending_a_lost_workers_task() {
     survive_all(Life::Lost, "serve").await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_die_at_any_step_of_a_redelivery() {
+    survive_all(Life::Redelivered, "serve").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_may_die_at_any_step_of_a_run_whose_request_is_not_kept() {
+    survive_all(Life::NotKept, "worker").await;
+}
+
 /// The steps that were taken in each life are those of the table: a new one needs a row.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step_of_a_life_has_a_row() {
-    let known: BTreeSet<String> = STEPS
+    let known: BTreeSet<String> = table()
         .iter()
         .flat_map(|(_, steps)| steps.iter())
         .map(|(who, step, _)| format!("{who} {step}"))
         .collect();
-    for life in [Life::Completed, Life::Cancelled, Life::CancelledWaiting, Life::Retried, Life::Lost] {
+    for (life, _) in table() {
+        let life = *life;
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         fs::write(steps_file(&data), "").unwrap();
@@ -500,13 +663,21 @@ fn the_table_of_the_documentation_is_this_one() {
         "# Where processes were killed\n\n\
          Made of the table in `tests/e2e/tests/crash_matrix.rs`, whose tests kill the real processes with `kill -9` at\n\
          each of these steps and leave the rest alone. Each time the task ended once, its receiver was told under one\n\
-         `webhook-id`, and no payload, marker, process or workspace was left.\n\n\
-         | what happens to the task | who dies | at which step |\n|---|---|---|\n",
+         `webhook-id`, and no payload, marker, process or workspace was left.\n\
+",
     );
-    for (life, steps) in STEPS {
-        for (who, step, number) in *steps {
-            let sides = sides(step).join(" and ");
-            text.extend([format!("| {} | `{who}` | {sides} `{step}` no. {number} |\n", told(*life))]);
+    for (heading, table) in [
+        ("On this machine", ON_THIS_MACHINE),
+        ("On Google Cloud, over simulators of its services", ON_GOOGLE),
+    ] {
+        text.push_str("\n## ");
+        text.push_str(heading);
+        text.push_str("\n\n| what happens to the task | who dies | at which step |\n|---|---|---|\n");
+        for (life, steps) in table {
+            for (who, step, number) in *steps {
+                let sides = sides(step).join(" and ");
+                text.extend([format!("| {} | `{who}` | {sides} `{step}` no. {number} |\n", told(*life))]);
+            }
         }
     }
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/crash-matrix.md");
@@ -529,5 +700,18 @@ fn told(life: Life) -> &'static str {
         Life::CancelledWaiting => "it is cancelled while it waits",
         Life::Retried => "it fails and is retried",
         Life::Lost => "its worker was killed",
+        Life::Redelivered => "it completes, and is told once more because somebody asks for it",
+        Life::NotKept => "it fails, and its request is not kept",
     }
 }
+
+legwork_e2e::also_on_google!(
+    a_service_may_die_at_any_step_of_a_submission,
+    a_worker_may_die_at_any_step_of_a_run,
+    anybody_may_die_at_any_step_of_a_cancel,
+    a_service_may_die_at_any_step_of_a_retry,
+    a_reconciler_may_die_at_any_step_of_ending_a_lost_workers_task,
+    a_service_may_die_at_any_step_of_a_redelivery,
+    a_worker_may_die_at_any_step_of_a_run_whose_request_is_not_kept,
+    every_step_of_a_life_has_a_row,
+);

@@ -1,6 +1,6 @@
 //! Thousands of lives of tasks, and mistakes made on purpose that they must find.
 //!
-//! `LEGWORK_SEEDS` says how many seeds are lived, `LEGWORK_SEED` replays one.
+//! `LEGWORK_SEEDS` says how many seeds are lived, `LEGWORK_SEED` replays one, and tells its writes.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,7 +11,7 @@
     reason = "the environment says which seeds are lived, and what they came to is told"
 )]
 
-use legwork_faults::sim::{Life, Plant, live};
+use legwork_faults::sim::{Life, Plant, live, replay};
 
 /// Seeds of one run of the tests.
 const SEEDS: u64 = 10_000;
@@ -21,7 +21,7 @@ const SHARES: u64 = 4;
 fn share(number: u64) {
     if let Ok(seed) = std::env::var("LEGWORK_SEED") {
         let seed = seed.parse().expect("LEGWORK_SEED is a number");
-        match live(seed, Plant::None) {
+        match replay(seed) {
             Ok(life) => println!("seed {seed}: {life:?}"),
             Err(broken) => panic!("{broken}"),
         }

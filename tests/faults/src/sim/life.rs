@@ -14,7 +14,7 @@ use super::{
     plan::{Plan, Plant, Platform, TaskPlan},
     process::{Luck, Process, beside, reconcile},
     promises::{self, Broken},
-    world::World,
+    world::{Traced, World},
 };
 use crate::{fakes, rng::Rng};
 
@@ -73,24 +73,39 @@ impl Clock for StoreClock {
 /// # Panics
 /// Where there is no runtime to be had.
 pub fn live(seed: u64, plant: Plant) -> Result<Life, Broken> {
+    live_traced(seed, plant, Traced::Nothing)
+}
+
+/// Lives the life of a seed once more, and tells its writes where promises are broken.
+///
+/// # Errors
+/// The promises that were broken.
+///
+/// # Panics
+/// As [`live`].
+pub fn replay(seed: u64) -> Result<Life, Broken> {
+    live_traced(seed, Plant::None, Traced::Writes)
+}
+
+fn live_traced(seed: u64, plant: Plant, traced: Traced) -> Result<Life, Broken> {
     #[expect(clippy::expect_used, reason = "without a runtime there is no life")]
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    let lived = runtime.block_on(lived(seed, plant));
+    let lived = runtime.block_on(lived(seed, plant, traced));
     // What is held, dead or late ends here.
     runtime.shutdown_background();
     lived
 }
 
-async fn lived(number: u64, plant: Plant) -> Result<Life, Broken> {
+async fn lived(number: u64, plant: Plant, traced: Traced) -> Result<Life, Broken> {
     let mut rng = Rng::new(number);
     let plan = Plan::new(&mut rng);
     let settings = legwork_engine::Settings { payload_retention: plan.retention, ..fakes::settings() };
     let store = MemoryStorage::new(Arc::new(StoreClock(Instant::now())));
-    let world = World::new(plan, plant, store, settings, rng);
+    let world = World::new(plan, plant, store, settings, rng, traced);
 
     for (index, task) in world.plan.tasks.iter().enumerate() {
         beside(client(Arc::clone(&world), format!("t{index}"), task.clone()));

@@ -20,6 +20,6 @@ mod receiver;
 mod store;
 mod world;
 
-pub use life::{Life, live};
+pub use life::{Life, live, replay};
 pub use plan::Plant;
 pub use promises::Broken;

@@ -37,6 +37,7 @@ impl std::error::Error for Broken {}
 impl Broken {
     pub(super) async fn of(seed: u64, world: &World, promises: Vec<String>) -> Self {
         let mut story = format!("{:#?}\n", world.plan);
+        story.extend(world.writes().iter().map(|write| format!("{write}\n")));
         for index in 0..world.plan.tasks.len() {
             let record = world.record(&format!("t{index}")).await;
             let json = record.map(|record| String::from_utf8_lossy(&record.to_json()).into_owned());

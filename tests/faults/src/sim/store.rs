@@ -55,6 +55,11 @@ impl WatchedStore {
     }
 }
 
+/// What a write begins with, of which a record's shows where it stands.
+fn beginning(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).chars().take(70).collect()
+}
+
 #[async_trait]
 impl Storage for WatchedStore {
     async fn get(&self, key: &Key) -> Result<Object, StorageError> {
@@ -72,6 +77,7 @@ impl Storage for WatchedStore {
         precondition: Precondition,
     ) -> Result<Version, StorageError> {
         let (key, precondition) = self.planted(key, precondition);
+        self.world.note_write(|| format!("put {key} {precondition:?} {}", beginning(&bytes)));
         if self.world.plant == Plant::SwapWithoutEntry && key.starts_with(layout::DUE) {
             return Ok(Version::new("never put"));
         }
@@ -107,6 +113,7 @@ impl Storage for WatchedStore {
     }
 
     async fn delete(&self, key: &Key) -> Result<(), StorageError> {
+        self.world.note_write(|| format!("delete {key}"));
         self.inner.delete(&self.planted_key(key)).await
     }
 

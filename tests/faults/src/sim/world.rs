@@ -56,6 +56,13 @@ pub(super) struct End {
     pub(super) record: Box<Record>,
 }
 
+/// Whether a life's writes are kept for somebody to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Traced {
+    Nothing,
+    Writes,
+}
+
 /// The world of one life.
 #[derive(Debug)]
 pub(super) struct World {
@@ -67,6 +74,8 @@ pub(super) struct World {
     pub(super) rng: Mutex<Rng>,
     /// What every slot holds: it is told by nobody here.
     pub(super) lock: File,
+    /// All writes so far, where somebody wants to read them.
+    writes: Option<Mutex<Vec<String>>>,
     seen: Mutex<Seen>,
 }
 
@@ -78,6 +87,7 @@ impl World {
         store: MemoryStorage,
         settings: Settings,
         rng: Rng,
+        traced: Traced,
     ) -> Arc<Self> {
         Arc::new(Self {
             plan,
@@ -87,8 +97,23 @@ impl World {
             settings,
             rng: Mutex::new(rng),
             lock: File::open("/dev/null").expect("every machine has it"),
+            writes: (traced == Traced::Writes).then(Mutex::default),
             seen: Mutex::default(),
         })
+    }
+
+    /// Notes a write, if somebody wants to read it.
+    pub(super) fn note_write(&self, what: impl FnOnce() -> String) {
+        if let Some(writes) = &self.writes {
+            let line = format!("{:>12.3?} {}", self.began.elapsed(), what());
+            writes.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    }
+
+    /// Returns the writes that were noted.
+    pub(super) fn writes(&self) -> Vec<String> {
+        let writes = self.writes.as_ref().map(|writes| writes.lock().unwrap_or_else(PoisonError::into_inner));
+        writes.map(|writes| writes.clone()).unwrap_or_default()
     }
 
     pub(super) fn seen(&self) -> MutexGuard<'_, Seen> {
