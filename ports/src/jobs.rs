@@ -108,6 +108,16 @@ pub trait Jobs: fmt::Debug + Send + Sync + 'static {
     /// Waits until a slot may have become free, or until `at_most` has passed.
     async fn slot_freed(&self, at_most: Duration);
 
+    /// Tells how many slots there are: with several services, the smallest number that one of them allows.
+    /// Nothing where the platform starts at once, or where it cannot be told now.
+    async fn capacity(&self) -> Option<usize> {
+        None
+    }
+
+    /// Waits, some 10 s at most, until the executions whose end this process has asked for have ended, where it
+    /// is this process that uses force: for one that is about to end itself.
+    async fn see_off(&self) {}
+
     /// Starts a worker and returns the execution's name at once, not at its end. The worker
     /// outlives the process that started it.
     ///

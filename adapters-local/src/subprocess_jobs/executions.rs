@@ -29,7 +29,7 @@ struct Description {
 }
 
 /// The executions of a data folder.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Executions {
     locks: PathBuf,
     logs: PathBuf,

@@ -73,9 +73,10 @@ pub struct SubprocessJobs {
     slots: Slots,
     executions: Executions,
     ended: Arc<Notify>,
-    /// Reaps workers and kills those that do not end. What is not done when this process ends need not
-    /// be: init reaps, and who still wants a worker ended asks again.
+    /// Reaps workers. What is not done when this process ends need not be: init reaps.
     background: TaskTracker,
+    /// Kills workers that do not end. Who still wants one ended when this process ends asks again.
+    ending: TaskTracker,
     announced: Mutex<Option<File>>,
 }
 
@@ -91,6 +92,7 @@ impl SubprocessJobs {
             config,
             ended: Arc::default(),
             background: TaskTracker::new(),
+            ending: TaskTracker::new(),
             announced: Mutex::default(),
         })
     }
@@ -240,13 +242,31 @@ impl Jobs for SubprocessJobs {
         };
         running.signal(Signal::TERM).map_err(unavailable)?;
         let name = execution_name.to_owned();
-        self.background.spawn(async move {
-            tokio::time::sleep(KILL_AFTER).await;
+        let executions = self.executions.clone();
+        self.ending.spawn(async move {
+            let ended = async {
+                while matches!(executions.status(&name), Ok(ExecutionStatus::Running)) {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+            };
+            if tokio::time::timeout(KILL_AFTER, ended).await.is_ok() {
+                return;
+            }
             if let Err(error) = running.signal(Signal::KILL) {
                 tracing::warn!(execution = %name, error = %error, "worker could not be killed");
             }
         });
         Ok(())
+    }
+
+    async fn capacity(&self) -> Option<usize> {
+        self.slots.count().ok().and_then(|count| usize::try_from(count).ok())
+    }
+
+    async fn see_off(&self) {
+        self.ending.close();
+        self.ending.wait().await;
+        self.ending.reopen();
     }
 
     async fn status(&self, execution_name: &str) -> Result<ExecutionStatus, JobsError> {

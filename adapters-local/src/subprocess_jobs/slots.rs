@@ -43,7 +43,7 @@ impl Slots {
     }
 
     /// Returns the smallest number that a living service announces.
-    fn count(&self) -> io::Result<u32> {
+    pub(super) fn count(&self) -> io::Result<u32> {
         let mut smallest: Option<u32> = None;
         for entry in fs::read_dir(&self.services)? {
             let path = entry?.path();

@@ -166,7 +166,8 @@ impl Engine {
                 }
             }
         }
-        Ok(OpenTasks { active: tasks.len(), max: self.settings().max_concurrent, tasks })
+        let max = self.ports().jobs.capacity().await.unwrap_or(self.settings().max_open_tasks);
+        Ok(OpenTasks { active: tasks.len(), max, tasks })
     }
 
     /// Tells whether the store and the key service answer.

@@ -49,8 +49,6 @@ pub struct Settings {
     pub max_open_tasks: usize,
     /// Followers of logs in this process, at most.
     pub max_watchers: usize,
-    /// Workers at once: for people to see; slots are the job port's.
-    pub max_concurrent: usize,
     /// How long the sealed request of a failed or cancelled task is kept for a retry; with zero it is
     /// deleted once a worker has claimed the task.
     pub payload_retention: Duration,

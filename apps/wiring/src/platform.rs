@@ -133,8 +133,6 @@ struct World {
     keys: Arc<dyn Keys>,
     jobs: Arc<dyn Jobs>,
     secrets: Option<SigningSecrets>,
-    /// Workers at once, for people to see.
-    max_concurrent: usize,
     /// After how long tasks are removed; nothing where the store itself does that.
     retention: Option<Duration>,
 }
@@ -144,7 +142,7 @@ fn engine(
     world: World,
     api_token: Option<&Secret<String>>,
 ) -> Result<Engine, PlatformError> {
-    let World { storage, keys, jobs, secrets, max_concurrent, retention } = world;
+    let World { storage, keys, jobs, secrets, retention } = world;
     let policy = CallbackPolicy {
         allow_private: config.callback_allow_private,
         allowed_hosts: config.callback_allowed_hosts.clone(),
@@ -170,7 +168,6 @@ fn engine(
             missing: config.missing(),
             max_open_tasks: config.max_open_tasks,
             max_watchers: config.max_watchers,
-            max_concurrent,
             payload_retention: config.payload_retention,
             retention,
             log: config.log.clone(),

@@ -67,6 +67,7 @@ macro_rules! jobs_suite {
             what_does_not_run_can_be_cancelled,
             any_service_can_cancel,
             who_does_not_end_is_ended_by_force,
+            who_is_seen_off_needs_nobody_any_more,
             each_slot_goes_to_one_of_many_callers,
             slots_are_where_somebody_waits_for_them,
             a_worker_holds_its_slot_for_its_life,
@@ -197,6 +198,22 @@ pub async fn who_does_not_end_is_ended_by_force(bench: &JobsBench) {
     assert!(ended >= GRACE && ended < GRACE + SLACK, "it ended after {ended:?}");
 }
 
+/// After seeing off what was cancelled, this process may end: where it uses force itself, it has.
+pub async fn who_is_seen_off_needs_nobody_any_more(bench: &JobsBench) {
+    let execution = bench.start(job("stubborn")).await;
+    bench.jobs.cancel(&execution.name).await.expect("it can be asked");
+
+    let begun = Instant::now();
+    bench.jobs.see_off().await;
+    let waited = begun.elapsed();
+
+    if bench.slots.is_some() {
+        assert_eq!(status(bench.other.as_ref(), &execution).await, ExecutionStatus::Ended);
+    }
+    assert!(waited < GRACE + SLACK, "it took {waited:?}");
+    until_ended(bench.other.as_ref(), &execution).await;
+}
+
 /// Of many callers one gets each slot, and who gives it back lets another one have it.
 pub async fn each_slot_goes_to_one_of_many_callers(bench: &JobsBench) {
     let mut callers = JoinSet::new();
@@ -221,6 +238,7 @@ pub async fn slots_are_where_somebody_waits_for_them(bench: &JobsBench) {
     let has_slots = bench.slots.is_some();
 
     assert_eq!(bench.jobs.start_policy() == StartPolicy::WhenSlotFree, has_slots);
+    assert_eq!(bench.jobs.capacity().await, bench.slots.and_then(|count| usize::try_from(count).ok()));
     assert_eq!(bench.jobs.reserve().await.expect("an answer").is_some(), has_slots);
 }
 

@@ -133,6 +133,7 @@ async fn a_service_that_has_ended_limits_nobody() {
         ids.push(three.submit(&modes(&["hang"]), None, json!({})).await);
     }
     until("one runs", async || living_workers(&data) == 1).await;
+    assert_eq!(three.get("/tasks/status").await.body["max"], 1, "the smaller number holds");
     let census = Census::begin(&data);
 
     one.kill();

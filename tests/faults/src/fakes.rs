@@ -211,7 +211,6 @@ pub fn settings() -> Settings {
         missing: None,
         max_open_tasks: 1000,
         max_watchers: 1000,
-        max_concurrent: 1,
         payload_retention: Duration::from_hours(24),
         retention: None,
         log: LogSettings {

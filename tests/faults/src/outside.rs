@@ -89,6 +89,14 @@ impl Jobs for FaultyJobs {
         self.inner.slot_freed(at_most).await;
     }
 
+    async fn capacity(&self) -> Option<usize> {
+        self.inner.capacity().await
+    }
+
+    async fn see_off(&self) {
+        self.inner.see_off().await;
+    }
+
     async fn start(&self, job: Job) -> Result<Execution, JobsError> {
         let fault = self.faults.decide(&Call { name: "jobs.start", on: job.task_id.as_str() });
         match undergo(fault).await {

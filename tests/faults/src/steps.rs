@@ -170,6 +170,14 @@ impl Jobs for Stepped<dyn Jobs> {
         self.inner.slot_freed(at_most).await;
     }
 
+    async fn capacity(&self) -> Option<usize> {
+        self.inner.capacity().await
+    }
+
+    async fn see_off(&self) {
+        self.inner.see_off().await;
+    }
+
     async fn start(&self, job: Job) -> Result<Execution, JobsError> {
         self.take("jobs.start", "", self.inner.start(job)).await
     }

@@ -55,7 +55,9 @@ pub(crate) async fn run(args: Args, layer: PortsLayer) -> anyhow::Result<ExitCod
     };
     let leftovers = observer.leftovers;
     if args.once {
-        let pass = Reconciler::pass(observer.engine, leftovers).await;
+        let pass = Reconciler::pass(observer.engine.clone(), leftovers).await;
+        // Who was asked to end and does not is ended by force, which takes this process.
+        observer.engine.ports().jobs.see_off().await;
         let done = pass.context("the store could not be looked through")?;
         if args.json {
             output::json(&json(done).to_string())?;

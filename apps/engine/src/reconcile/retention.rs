@@ -1,6 +1,11 @@
 //! Removing tasks that are long over, where the store does not do that itself.
 
-use legwork_core::{id::TaskId, layout, record::CallbackState, time::Timestamp};
+use legwork_core::{
+    id::TaskId,
+    layout,
+    record::{CallbackState, Payload},
+    time::Timestamp,
+};
 use legwork_ports::storage::StorageError;
 
 use super::PassReport;
@@ -72,6 +77,14 @@ impl Engine {
             let is_told = record.callback.state != CallbackState::Pending;
             if !is_told || ended.is_none_or(|ended| ended > cutoff) {
                 return Ok(false);
+            }
+            if record.payload == Payload::Stored {
+                // By a swap, after which nobody can begin another attempt.
+                self.delete_payload(&record, Patience::Short).await?;
+                let again = self.ports().read_record(id).await?;
+                if again.is_some_and(|(again, _)| again.attempt != record.attempt) {
+                    return Ok(false);
+                }
             }
             self.remove_session(id).await?;
         }

@@ -94,8 +94,6 @@ async fn engine(
         keys: Arc::new(keys),
         jobs: Arc::new(jobs),
         secrets: config.callback_secrets.clone(),
-        // Cloud Run bounds executions by the project's quota alone.
-        max_concurrent: config.max_open_tasks,
         // The bucket's lifecycle removes what is old.
         retention: None,
     };

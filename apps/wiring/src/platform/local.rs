@@ -92,7 +92,6 @@ fn engine(
         keys: Arc::new(keys),
         jobs: Arc::new(jobs),
         secrets: Some(secrets),
-        max_concurrent: usize::try_from(config.max_concurrent.get()).unwrap_or(usize::MAX),
         retention: Some(config.retention),
     };
     super::engine(config, world, api_token)

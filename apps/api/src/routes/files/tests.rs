@@ -232,7 +232,6 @@ fn engine_settings() -> Settings {
         missing: None,
         max_open_tasks: 10,
         max_watchers: 10,
-        max_concurrent: 1,
         payload_retention: Duration::ZERO,
         retention: None,
         log: LogSettings {
