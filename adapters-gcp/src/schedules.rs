@@ -8,6 +8,7 @@ use google_cloud_scheduler_v1::{
     model::{HttpMethod, job::State},
 };
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use crate::{
     auth::GoogleAuth,
@@ -87,7 +88,8 @@ impl CloudScheduler {
     pub async fn calls(&self) -> Result<Vec<Schedule>, ScheduleError> {
         let request =
             self.client.list_jobs().set_parent(&self.place).set_page_size(500).with_idempotency(true);
-        let listed = match timeout(CALL, request.send()).await {
+        let span = tracing::debug_span!("schedules", call = "list");
+        let listed = match timeout(CALL, request.send()).instrument(span).await {
             Ok(Ok(listed)) => listed,
             Ok(Err(error)) => {
                 let advice = self.advice(judge(&error));

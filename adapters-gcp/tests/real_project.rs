@@ -5,7 +5,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    clippy::unwrap_used,
+    clippy::panic,
     reason = "these are tests: what fails in them fails, and the environment says where"
 )]
 

@@ -225,7 +225,8 @@ impl Ports {
         at: Timestamp,
         patience: Patience,
     ) -> Result<(), StorageError> {
-        self.put_patiently(&layout::due(at, id, record.attempt), Bytes::new(), Precondition::Always, patience)
+        // One that stands already is as good, and a store may bound how often an object is written.
+        self.put_patiently(&layout::due(at, id, record.attempt), Bytes::new(), Precondition::Absent, patience)
             .await
     }
 

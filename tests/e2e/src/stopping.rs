@@ -39,7 +39,7 @@ pub async fn stop_a_flood(builder: ServiceBuilder, data: &Path, receiver: &Recei
     let agent = modes(&["children", "flood lines=1000000000 bytes=200"]);
     let id = service.submit(&agent, Some(receiver), json!({})).await;
     let running = service.wait_for(&id, PATIENCE, |record| record["status"] == "running").await;
-    let worker = Worker::of(data, &running);
+    let worker = service.worker(&running);
     // By then there is more in the agent's file than the store takes.
     until("a thousand lines are stored", async || service.log_lines(&id).await.len() > 1000).await;
     assert!(!tree(&id, &worker).is_empty(), "the agent is not seen");

@@ -383,7 +383,6 @@ fn an_unusable_configuration_is_told_at_once_and_whole() {
 legwork_e2e::also_on_google!(
     each_mistake_has_its_answer,
     bodies_that_are_no_requests_are_refused,
-    only_those_who_may_ask_are_answered,
     every_answer_names_its_request,
     sixty_four_submissions_of_one_task_run_it_once,
     a_task_id_is_taken_by_the_first_request,

@@ -57,6 +57,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Crates from outside that only these may use.
 const FENCED: &[(&str, &[&str])] = &[
     ("object_store", &["legwork-adapters-gcp"]),
+    ("google-cloud-auth", &["legwork-adapters-gcp"]),
+    ("google-cloud-gax", &["legwork-adapters-gcp"]),
+    ("google-cloud-kms-v1", &["legwork-adapters-gcp"]),
+    ("google-cloud-run-v2", &["legwork-adapters-gcp"]),
+    ("google-cloud-scheduler-v1", &["legwork-adapters-gcp"]),
     (
         "reqwest",
         &[

@@ -220,9 +220,14 @@ async fn wait_until(condition: impl Fn() -> bool) {
 /// Finds the folder of a task's first attempt.
 async fn folder_of(id: &str) -> PathBuf {
     let name = format!("{id}.1");
+    let below =
+        |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let find = || {
-        let bases = fs::read_dir(std::env::temp_dir()).unwrap().flatten();
-        bases.map(|base| base.path().join(&name)).find(|root| root.join("work").exists())
+        let bases: Vec<PathBuf> = below(&std::env::temp_dir()).collect();
+        // An execution on Google Cloud has a disk of its own.
+        let disks = bases.iter().filter(|base| base.to_string_lossy().contains("legwork-disk-"));
+        let bases = disks.flat_map(|disk| below(disk)).chain(bases.iter().cloned());
+        bases.map(|base| base.join(&name)).find(|root| root.join("work").exists())
     };
     wait_until(|| find().is_some()).await;
     find().unwrap()

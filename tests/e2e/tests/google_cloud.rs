@@ -99,6 +99,22 @@ async fn lines_are_stored_once_and_in_order_though_every_tenth_answer_is_lost() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_three_seconds_a_call_keeps_every_line_in_order() {
+    let service = builder().env("LOG_CHUNK_LINES", "20").start();
+    let receiver = Receiver::start(Behaviour::Ok).await;
+    let slow = Fault::of(GoogleService::Storage).delayed(Duration::from_secs(3)).always();
+    cloud(&service).google().faults().add(slow);
+
+    let id = service.submit(&modes(&["flood lines=2000 bytes=200"]), Some(&receiver), json!({})).await;
+    let record = service.wait_for(&id, Duration::from_mins(4), is_told).await;
+
+    cloud(&service).google().faults().clear();
+    assert_eq!((&record["status"], &record["attempt"]), (&json!("completed"), &json!(1)), "{record:#}");
+    check_lines(&service, &id, 2000).await;
+    assert_eq!(receiver.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_two_minutes_in_the_middle_of_a_run_loses_no_line() {
     let service = builder().start();
     let receiver = Receiver::start(Behaviour::Ok).await;

@@ -43,3 +43,7 @@ async fn alone_a_worker_told_to_stop_in_a_flood_over_a_slow_store_ends_in_time_a
     assert_eq!(closing["type"], "error", "{closing}");
     assert_eq!(closing["error"], format!("{lost} lines could not be stored in time"));
 }
+
+legwork_e2e::also_on_google!(
+    alone_a_worker_told_to_stop_in_a_flood_over_a_slow_store_ends_in_time_and_counts_what_is_missing,
+);
