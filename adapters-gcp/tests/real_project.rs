@@ -6,6 +6,7 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::panic,
+    clippy::unwrap_used,
     reason = "these are tests: what fails in them fails, and the environment says where"
 )]
 

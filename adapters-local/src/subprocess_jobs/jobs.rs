@@ -31,6 +31,8 @@ use super::{
 };
 use crate::clock::{SystemClock, SystemIds};
 
+/// How long a worker that was killed may take to be gone.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
 /// How long a worker that was told to end may take before it is killed.
 const KILL_AFTER: Duration = Duration::from_secs(10);
 /// How often a freed slot is looked for that another service's worker held.
@@ -244,17 +246,19 @@ impl Jobs for SubprocessJobs {
         let name = execution_name.to_owned();
         let executions = self.executions.clone();
         self.ending.spawn(async move {
-            let ended = async {
+            let ended = async || {
                 while matches!(executions.status(&name), Ok(ExecutionStatus::Running)) {
                     tokio::time::sleep(LOOK_EVERY).await;
                 }
             };
-            if tokio::time::timeout(KILL_AFTER, ended).await.is_ok() {
+            if tokio::time::timeout(KILL_AFTER, ended()).await.is_ok() {
                 return;
             }
             if let Err(error) = running.signal(Signal::KILL) {
                 tracing::warn!(execution = %name, error = %error, "worker could not be killed");
             }
+            // What was killed needs a moment to let go of what it holds.
+            tokio::time::timeout(KILLED_WITHIN, ended()).await.ok();
         });
         Ok(())
     }

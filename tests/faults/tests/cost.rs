@@ -128,8 +128,8 @@ async fn service(over: u64) -> (World, Arc<CountedStorage>) {
 
     let template = world.submit("over").await;
     world.run(&template, LineAgent::brief()).await;
-    // The sealed request is deleted once more ten minutes later, and then nothing is owed.
-    sleep(Duration::from_mins(11)).await;
+    // The sealed request is deleted once more twenty minutes later, and then nothing is owed.
+    sleep(Duration::from_mins(21)).await;
     Box::pin(Reconciler::pass(world.service.clone(), None)).await.unwrap();
     assert!(world.keys(layout::DUE).await.is_empty(), "something is owed by what is over");
     let finished = world.record(&template).await;

@@ -265,8 +265,8 @@ async fn the_sealed_request_of_a_failed_task_goes_when_its_time_is_over_and_with
     let record = world.until(&id, KEPT * 2, |record| record.payload == Payload::Deleted).await;
     let kept_for = world.began.elapsed();
     let refused = world.service.retry(&id).await.unwrap_err();
-    // It is deleted once more ten minutes later.
-    sleep(Duration::from_mins(11)).await;
+    // It is deleted once more twenty minutes later.
+    sleep(Duration::from_mins(21)).await;
     let sealed = world.store.get(&layout::payload(&id)).await;
     let owed = world.keys(layout::DUE).await;
 
