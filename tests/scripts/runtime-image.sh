@@ -57,9 +57,12 @@ echo "== the worker's stage, as root"
 in_worker claude --version
 for tool in git ssh rg jq ip ps; do in_worker sh -c "command -v $tool" >/dev/null || { echo "no $tool" >&2; exit 1; }; done
 in_worker LEGWORK_DATA_DIR=/root/data legwork doctor
-! in_worker LEGWORK_DATA_DIR=/root/data legwork worker 2>/tmp/worker.err
-grep -q "TASK_ID" /tmp/worker.err && rm -f /tmp/worker.err
+if in_worker LEGWORK_DATA_DIR=/root/data legwork worker 2>"$root/tmp/said"; then
+  echo "a worker without a task ended well" >&2
+  exit 1
+fi
+grep TASK_ID "$root/tmp/said"
 # What the program links to is in the image.
-! in_worker ldd /usr/local/bin/legwork | grep "not found"
+if in_worker ldd /usr/local/bin/legwork | grep "not found"; then exit 1; fi
 du -sh --apparent-size "$root/usr/local/bin/legwork" "$root/usr/local/bin/claude"
 echo "== both stages run"

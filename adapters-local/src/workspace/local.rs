@@ -141,7 +141,8 @@ impl LocalWorkspace {
             if let Some(user) = user {
                 metadata::close(user);
             }
-            self.tried().insert(root.clone(), metadata::tried(user));
+            let tried = metadata::tried(user);
+            self.tried().insert(root.clone(), tried);
         }
         let folder = |name: &str, mode: u32, owner: Option<u32>, group: Option<u32>| {
             let path = root.join(name);

@@ -44,11 +44,12 @@ pub fn start(config: &Config) -> Result<(), String> {
     let directives = directives(&config.log_level);
     let filter = EnvFilter::try_new(directives).map_err(|error| format!("LOG_LEVEL: {error}"))?;
     let begun = match &config.platform {
-        Platform::Google(google) => {
+        // Somebody who sits before it reads text.
+        Platform::Google(google) if !std::io::stderr().is_terminal() => {
             let registry = tracing_subscriber::registry().with(filter);
             tracing::subscriber::set_global_default(registry.with(CloudLogging::new(&google.project)))
         }
-        Platform::Local => tracing::subscriber::set_global_default(
+        Platform::Google(_) | Platform::Local => tracing::subscriber::set_global_default(
             tracing_subscriber::fmt()
                 .with_env_filter(filter)
                 .with_ansi(std::io::stderr().is_terminal())

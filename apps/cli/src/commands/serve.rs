@@ -24,9 +24,10 @@ use crate::exit;
 #[command(after_help = "Example:\n  legwork serve --port 8080\n  \
     curl -H \"Authorization: Bearer $(legwork token)\" http://127.0.0.1:8080/tasks\n\n\
     Every setting has an environment variable; ./.env is read where it belongs to the same user. \
-    Flags win over environment.\n\n\
-    SETTINGS\n  \
-    LEGWORK_API_TOKEN          what clients show; made on first use in the data folder; `off` disables it\n  \
+    Flags win over environment. `legwork doctor` checks them.\n\n\
+    SETTINGS (and what is presumed; on Google Cloud where that differs)\n  \
+    LEGWORK_API_TOKEN          what clients show; made on first use in the data folder (gcp: none, Cloud Run's\n                             \
+    IAM stands in front); `off` disables it\n  \
     LEGWORK_ALLOWED_HOSTS      further Host names that are accepted\n  \
     CLOUDRUN_CALLBACK_SECRET   signs callbacks; made on first use; several, comma-separated, to rotate\n  \
     CLAUDE_COMMAND             the agent's program (claude)\n  \
@@ -38,16 +39,24 @@ use crate::exit;
     MAX_OPEN_TASKS, MAX_WATCHERS, MAX_BODY_BYTES\n                             \
     bounds of the API (1000, 1000, 2097152)\n  \
     CALLBACK_ALLOW_PRIVATE, CALLBACK_ALLOWED_HOSTS\n                             \
-    where callbacks may go (true, any)\n  \
+    where callbacks may go (true, any; gcp: false)\n  \
     LOG_LEVEL                  level or filter directives (info)\n  \
     LOG_FLUSH_MS, LOG_CHUNK_LINES, MAX_LOG_BYTES, MAX_LINE_BYTES\n                             \
-    how tasks' logs are cut (100, 100, 1 GiB, 8 MiB)\n  \
-    PAYLOAD_RETENTION_HOURS    how long a failed task can be retried (24)\n  \
+    how tasks' logs are cut (100, 100, 1 GiB, 8 MiB; gcp: 1000 ms)\n  \
+    PAYLOAD_RETENTION_HOURS    how long a failed task can be retried (24; gcp: 0)\n  \
     RECONCILER                 who ends what lost workers leave open: loop, request (by POST /reconcile),\n                             \
-    off (loop)\n  \
+    off (loop; gcp: request)\n  \
     RETENTION_DAYS             how long tasks are kept (30)\n  \
     IDLE_TIMEOUT_MINUTES, RESULT_GRACE_SECONDS, KEEP_WORKSPACE\n                             \
     when a silent agent is ended (off, 30), and whether its folder stays (false)\n\n\
+    GOOGLE CLOUD (--platform gcp; see docs/deploy-gcp.md)\n  \
+    PROJECT_ID, REGION         the project, and where the job is\n  \
+    GCS_LOGS_BUCKET            the bucket that everything is kept in\n  \
+    KMS_KEY_RING, KMS_KEY_NAME, KMS_LOCATION\n                             \
+    the key that requests are sealed with (location: REGION)\n  \
+    CLOUDRUN_JOB_NAME          the job whose executions are workers\n  \
+    GCS_ENDPOINT, KMS_ENDPOINT, RUN_ENDPOINT, LEGWORK_GCP_ANONYMOUS\n                             \
+    other endpoints than Google's, and no credentials: for emulators\n\n\
     Exit codes: 0 stopped by a signal, 2 unusable configuration.")]
 pub(crate) struct Args {
     /// Which adapters are wired: local (this machine) or gcp (Google Cloud) [default: local]
@@ -56,7 +65,7 @@ pub(crate) struct Args {
     /// Port to listen on; 0: any free one [default: 8080]
     #[arg(long)]
     port: Option<String>,
-    /// Address to listen on [default: 127.0.0.1]
+    /// Address to listen on [default: 127.0.0.1; gcp: 0.0.0.0]
     #[arg(long)]
     host: Option<String>,
     /// Where everything is kept [default: the user's data folder]
