@@ -250,11 +250,9 @@ async fn check(
         // A task may be lost with its worker, and with nobody else.
         (Life::Completed, Dies::Worker) => &["completed", "failed"],
         (Life::Cancelled, Dies::Worker) => &["cancelled", "failed"],
-        (Life::Completed, Dies::NoWorker) => &["completed"],
-        (Life::Cancelled, Dies::NoWorker) => &["cancelled"],
-        (Life::CancelledWaiting, _) => &["cancelled"],
+        (Life::Cancelled, Dies::NoWorker) | (Life::CancelledWaiting, _) => &["cancelled"],
         (Life::Retried | Life::Lost | Life::NotKept, _) => &["failed"],
-        (Life::Redelivered, _) => &["completed"],
+        (Life::Completed, Dies::NoWorker) | (Life::Redelivered, _) => &["completed"],
     };
     if !expected.contains(&status) {
         broken.push(format!("it ended as {status}"));
