@@ -228,7 +228,34 @@ fn close_memory() -> io::Result<()> {
     Ok(rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?)
 }
 
+/// Returns where this program is: once an update has put another one in its place, that one.
 fn own_executable() -> Result<PathBuf, PlatformError> {
     std::env::current_exe()
+        .map(replacement)
         .map_err(|error: io::Error| PlatformError::new("the running program has no path", &error))
+}
+
+/// Returns what stands where a program was that the kernel calls deleted (proc(5), `/proc/pid/exe`).
+fn replacement(program: PathBuf) -> PathBuf {
+    let before = program.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    before.filter(|path| !program.exists() && path.exists()).unwrap_or(program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_replaced_while_it_runs_is_found_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (there, gone) = (folder.path().join("there"), folder.path().join("gone"));
+        std::fs::write(&there, "").unwrap();
+        let deleted = |path: &Path| PathBuf::from(format!("{} (deleted)", path.display()));
+
+        assert_eq!(replacement(deleted(&there)), there);
+        assert_eq!(replacement(deleted(&gone)), deleted(&gone));
+        assert_eq!(replacement(there.clone()), there);
+        std::fs::write(deleted(&there), "").unwrap();
+        assert_eq!(replacement(deleted(&there)), deleted(&there));
+    }
 }

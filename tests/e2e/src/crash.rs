@@ -98,8 +98,10 @@ impl Steps for Watch {
     fn before(&self, step: &Step) {
         let number = self.count(step, 1);
         if let Ok(mut file) = OpenOptions::new().append(true).open(&self.steps) {
-            // A step that is not written down is missed by the test that reads them.
-            drop(writeln!(file, "{} {step} {number}", self.role));
+            // At one stroke, as other processes write theirs. A step that is not written down is missed by
+            // the test that reads them.
+            let line = format!("{} {step} {number}\n", self.role);
+            drop(file.write_all(line.as_bytes()));
         }
         self.pass(step, number, "before");
     }

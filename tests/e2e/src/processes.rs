@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
 };
 
@@ -32,7 +33,11 @@ pub fn reachable(program: &Path) -> Reachable {
     let half = folder.join(format!("{name}.{}", std::process::id()));
     fs::copy(program, &half).expect("the program is copied");
     fs::set_permissions(&half, fs::Permissions::from_mode(0o755)).expect("others may run it");
-    fs::rename(&half, &target).expect("the program is put in place");
+    // Whoever is first puts it in place: what others run already is not replaced below them.
+    if let Err(error) = fs::hard_link(&half, &target) {
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists, "the program is put in place: {error}");
+    }
+    fs::remove_file(&half).expect("the copy has another name");
     Reachable(target)
 }
 

@@ -5,6 +5,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::disallowed_types,
     clippy::disallowed_methods,
     reason = "helpers of tests fail the test, and the control is a process of its own"
@@ -130,7 +131,7 @@ async fn bench(user: Option<u32>) -> Bench {
 
     let hold = format!("sh command={:?}", format!("echo {TREASURE} > treasure.txt; exec sleep 600"));
     let victim = service.submit(&modes(&[hold.as_str()]), None, json!({})).await;
-    let folder = folder_of(&victim).await;
+    let folder = folder_of(&service, &victim).await;
     let treasure = folder.join("work/treasure.txt");
     wait_until(|| treasure.exists()).await;
     wait_until(|| sleeper(&folder).is_some()).await;
@@ -218,7 +219,7 @@ async fn wait_until(condition: impl Fn() -> bool) {
 }
 
 /// Finds the folder of a task's first attempt.
-async fn folder_of(id: &str) -> PathBuf {
+async fn folder_of(service: &Service, id: &str) -> PathBuf {
     let name = format!("{id}.1");
     let below =
         |folder: &Path| fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
@@ -229,8 +230,17 @@ async fn folder_of(id: &str) -> PathBuf {
         let bases = disks.flat_map(|disk| below(disk)).chain(bases.iter().cloned());
         bases.map(|base| base.join(&name)).find(|root| root.join("work").exists())
     };
-    wait_until(|| find().is_some()).await;
-    find().unwrap()
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(root) = find() {
+            return root;
+        }
+        if began.elapsed() > PATIENCE {
+            let record = service.record(id).await;
+            panic!("there is no folder: {record:#}\n{}\n{}", service.log(), service.worker_logs());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// Finds the process that holds the other task's folder.
