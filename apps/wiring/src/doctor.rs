@@ -30,6 +30,8 @@ const FOLDER: &str = "doctor";
 pub enum Outcome {
     /// It works.
     Works,
+    /// It was not tried, as it cannot be from here.
+    Untried,
     /// It works, or cannot be told from here; somebody should know.
     Warning,
     /// Tasks will fail by it.
@@ -52,6 +54,10 @@ pub struct Finding {
 impl Finding {
     fn works(check: &'static str, detail: impl Into<String>) -> Self {
         Self { check, outcome: Outcome::Works, detail: detail.into(), mend: None }
+    }
+
+    fn untried(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, outcome: Outcome::Untried, detail: detail.into(), mend: None }
     }
 
     fn warning(check: &'static str, detail: impl Into<String>, mend: impl Into<String>) -> Self {

@@ -7,7 +7,7 @@ use std::io::IsTerminal as _;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, layer::SubscriberExt as _};
 
 use self::cloud_logging::CloudLogging;
-use crate::config::{Config, Platform};
+use crate::config::{Config, GoogleConfig, Platform};
 
 /// Crates of ours: a plain level is theirs alone.
 const OURS: &[&str] = &[
@@ -43,21 +43,29 @@ const TALKATIVE: &[&str] = &[
 pub fn start(config: &Config) -> Result<(), String> {
     let directives = directives(&config.log_level);
     let filter = EnvFilter::try_new(directives).map_err(|error| format!("LOG_LEVEL: {error}"))?;
-    let begun = match &config.platform {
-        // Somebody who sits before it reads text.
-        Platform::Google(google) if !std::io::stderr().is_terminal() => {
+    let is_terminal = std::io::stderr().is_terminal();
+    let begun = match json_of(&config.platform, is_terminal) {
+        Some(google) => {
             let registry = tracing_subscriber::registry().with(filter);
             tracing::subscriber::set_global_default(registry.with(CloudLogging::new(&google.project)))
         }
-        Platform::Google(_) | Platform::Local => tracing::subscriber::set_global_default(
+        None => tracing::subscriber::set_global_default(
             tracing_subscriber::fmt()
                 .with_env_filter(filter)
-                .with_ansi(std::io::stderr().is_terminal())
+                .with_ansi(is_terminal)
                 .with_writer(std::io::stderr)
                 .finish(),
         ),
     };
     begun.map_err(|error| error.to_string())
+}
+
+/// Returns for which project lines are JSON; nothing where they are text, as for somebody who sits before them.
+fn json_of(platform: &Platform, is_terminal: bool) -> Option<&GoogleConfig> {
+    match platform {
+        Platform::Google(google) if !is_terminal => Some(google),
+        Platform::Google(_) | Platform::Local => None,
+    }
 }
 
 /// Turns a level into directives for our crates, and keeps others from writing what they carry.
@@ -76,6 +84,7 @@ fn directives(level: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Endpoints, GoogleCredentials};
 
     #[test]
     fn a_plain_level_is_ours_alone() {
@@ -84,5 +93,24 @@ mod tests {
         assert!(text.contains("legwork_engine=trace"));
         assert!(text.contains("hyper=warn"));
         assert!(!text.split(',').any(|part| part == "trace"));
+    }
+
+    #[test]
+    fn lines_are_json_where_cloud_logging_reads_them() {
+        let google = Platform::Google(Box::new(GoogleConfig {
+            bucket: None,
+            project: "p".to_owned(),
+            region: String::new(),
+            key: String::new(),
+            job: String::new(),
+            schedules: String::new(),
+            endpoints: Endpoints::default(),
+            credentials: GoogleCredentials::Anonymous,
+            execution: None,
+        }));
+
+        assert_eq!(json_of(&google, false).map(|google| google.project.as_str()), Some("p"));
+        assert!(json_of(&google, true).is_none());
+        assert!(json_of(&Platform::Local, false).is_none());
     }
 }

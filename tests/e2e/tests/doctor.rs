@@ -65,10 +65,12 @@ async fn a_whole_google_cloud_works_and_nothing_is_left_of_the_trial() {
     let (code, findings) = examine_google(&cloud, &[]).await;
 
     assert_eq!(code, Some(0), "{findings:#?}");
-    assert!(findings.iter().all(|finding| finding["outcome"] == "works"), "{findings:#?}");
-    for check in ["secret", "store", "key", "job", "permissions", "reconciler", "isolation"] {
-        of(&findings, check);
+    for check in ["secret", "store", "key", "job", "permissions", "reconciler"] {
+        assert_eq!(of(&findings, check)["outcome"], "works", "{findings:#?}");
     }
+    // Workers run elsewhere: what holds there is not tried here.
+    assert_eq!(of(&findings, "isolation")["outcome"], "untried", "{findings:#?}");
+    assert_eq!(findings.len(), 7, "{findings:#?}");
     assert_eq!(cloud.objects(), Vec::<String>::new());
     assert!(cloud.executions().is_empty());
 }

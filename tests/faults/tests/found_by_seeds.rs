@@ -4,7 +4,6 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use legwork_core::{
     id::TaskId,
     layout,
@@ -15,45 +14,9 @@ use legwork_faults::{
     fakes,
     fault::{Fault, Scripted},
 };
-use legwork_ports::jobs::{Execution, ExecutionStatus, Job, Jobs, JobsError, Slot, StartPolicy};
 use tokio::time::sleep;
 
-use common::{Answer, LineAgent, Receiver, World};
-
-/// A platform that starts whatever it is asked to, and says no more about it.
-#[derive(Debug)]
-struct StartsAll;
-
-#[async_trait]
-impl Jobs for StartsAll {
-    fn start_policy(&self) -> StartPolicy {
-        StartPolicy::AtOnce
-    }
-
-    fn is_exact(&self) -> bool {
-        false
-    }
-
-    async fn reserve(&self) -> Result<Option<Slot>, JobsError> {
-        Ok(None)
-    }
-
-    async fn slot_freed(&self, at_most: Duration) {
-        sleep(at_most).await;
-    }
-
-    async fn start(&self, job: Job) -> Result<Execution, JobsError> {
-        Ok(Execution { name: format!("e-{}", job.task_id), worker_logs_url: None })
-    }
-
-    async fn cancel(&self, _: &str) -> Result<(), JobsError> {
-        Ok(())
-    }
-
-    async fn status(&self, _: &str) -> Result<ExecutionStatus, JobsError> {
-        Ok(ExecutionStatus::Unknown)
-    }
-}
+use common::{Answer, LineAgent, Receiver, SilentJobs, World};
 
 fn world() -> World {
     World::new(Receiver::new([], Answer::Status(200)), fakes::settings())
@@ -63,7 +26,7 @@ fn world() -> World {
 #[tokio::test(start_paused = true)]
 async fn a_task_that_somebody_else_starts_has_a_marker_and_is_listed() {
     let world = world();
-    let ports = Ports { jobs: Arc::new(StartsAll), ..world.service.ports().clone() };
+    let ports = Ports { jobs: Arc::new(SilentJobs::Starting), ..world.service.ports().clone() };
     let service = Engine::new(ports, fakes::settings());
     let id = world.submit("t").await;
     let marks = [world.keys(layout::ACTIVE).await, world.keys(layout::INDEX).await].concat();

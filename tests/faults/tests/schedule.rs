@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use common::{Answer, LineAgent, Post, Receiver, World};
 use legwork_core::{
@@ -11,9 +11,15 @@ use legwork_core::{
     record::{AttemptOutcome, CallbackState, Payload, Record, Status},
 };
 use legwork_engine::{QueryError, Reconciler, RedeliverError, RetryError, Settings};
-use legwork_faults::fakes;
+use legwork_faults::{
+    fakes,
+    fault::{Fault, Scripted},
+};
 use legwork_ports::storage::StorageError;
-use tokio::time::{sleep, sleep_until};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, sleep_until},
+};
 
 /// The pauses before the second and each further attempt, in seconds.
 const PAUSES: [u64; 11] = [5, 30, 120, 600, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400];
@@ -302,4 +308,31 @@ async fn tasks_that_are_long_over_go_and_younger_untold_and_open_ones_stay() {
     assert_eq!(world.record(&untold).await.callback.state, CallbackState::Pending);
     assert_eq!(world.record(&open).await.status, Status::Pending);
     assert_eq!(world.record(&young).await.status, Status::Completed);
+}
+
+/// The record that removal has read is not the one that stands when it deletes.
+#[tokio::test(start_paused = true)]
+async fn an_old_task_that_is_retried_while_it_is_removed_stays() {
+    const HOUR: Duration = Duration::from_hours(1);
+    let settings = Settings { retention: Some(HOUR), payload_retention: HOUR * 24, ..fakes::settings() };
+    let world = World::new(Receiver::new([], Answer::Status(200)), settings);
+    let id = world.submit("t").await;
+    world.run(&id, LineAgent::failing()).await;
+    world.until(&id, HOUR, is_settled).await;
+    sleep(HOUR * 2).await;
+    // Its swap, by which nobody can begin another attempt, takes its time, though less than a pass has.
+    let slow = Scripted::new("storage.put", "metadata.json", [Fault::Delay(Duration::from_secs(20))]);
+    let (slow, mut removing) = (Arc::new(slow), JoinSet::new());
+    let remover = world.behind(Arc::<Scripted>::clone(&slow));
+    removing.spawn(async move { Box::pin(Reconciler::pass(remover, None)).await.unwrap() });
+    sleep(Duration::from_secs(10)).await;
+
+    world.service.retry(&id).await.unwrap();
+    let report = removing.join_next().await.unwrap().unwrap();
+
+    assert_eq!((slow.left(), report.tasks_removed, report.errors), (0, 0, 0));
+    let record = world.record(&id).await;
+    assert_eq!((record.status, record.attempt.number()), (Status::Pending, 2));
+    assert!(world.keys(&layout::session(&id)).await.contains(&layout::payload(&id)));
+    assert_eq!(world.keys(layout::INDEX).await.len(), 1);
 }

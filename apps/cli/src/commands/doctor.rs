@@ -76,6 +76,7 @@ fn json(finding: &Finding) -> serde_json::Value {
 fn outcome(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Works => "works",
+        Outcome::Untried => "untried",
         Outcome::Warning => "warning",
         Outcome::Fails => "fails",
     }
@@ -84,7 +85,7 @@ fn outcome(outcome: &Outcome) -> &'static str {
 fn words(finding: &Finding) -> String {
     let colour = match finding.outcome {
         Outcome::Works => style::GOOD,
-        Outcome::Warning => style::ODD,
+        Outcome::Untried | Outcome::Warning => style::ODD,
         Outcome::Fails => style::BAD,
     };
     let word = style::paint(colour, &format!("{:<8}", outcome(&finding.outcome)));

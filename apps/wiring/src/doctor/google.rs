@@ -134,7 +134,7 @@ fn short(name: &str) -> &str {
 
 /// Workers run elsewhere; what they have reached they say themselves.
 fn isolation() -> Finding {
-    Finding::works(
+    Finding::untried(
         "isolation",
         "workers tell it in the first line of each task's log: see `metadata` and `user` there",
     )

@@ -31,8 +31,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use agent::LineAgent;
-pub(crate) use outside::{Answer, Post, Receiver};
-use outside::{EvenIds, NoJobs, TokioClock};
+pub(crate) use outside::{Answer, Post, Receiver, SilentJobs};
+use outside::{EvenIds, TokioClock};
 
 /// A store, a service over it, and a receiver.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl World {
         let ports = Ports {
             storage: Arc::clone(&store),
             keys: Arc::new(BareKeys),
-            jobs: Arc::new(NoJobs),
+            jobs: Arc::new(SilentJobs::NoSlot),
             callbacks: Arc::<Receiver>::clone(&receiver),
             clock: clock(),
             ids: Arc::new(EvenIds::default()),
