@@ -23,7 +23,7 @@ use tracing::Instrument as _;
 use crate::{
     auth::GoogleAuth,
     error::{ConnectError, Judgement, LOGIN, judge},
-    patience::{ATTEMPT, CALL, pauses, retries},
+    patience::{CALL, patient},
 };
 
 /// What is called, and which role that takes.
@@ -65,15 +65,7 @@ impl KmsKeys {
         endpoint: Option<&str>,
         key: impl Into<String>,
     ) -> Result<Self, ConnectError> {
-        let mut builder = KeyManagementService::builder()
-            .with_credentials(auth.credentials())
-            .with_retry_policy(retries())
-            .with_backoff_policy(pauses())
-            .with_attempt_timeout(ATTEMPT);
-        if let Some(endpoint) = endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        let client = builder
+        let client = patient(KeyManagementService::builder(), auth, endpoint)
             .build()
             .await
             .map_err(|source| ConnectError::Client { service: "Cloud KMS", source: Box::new(source) })?;

@@ -26,7 +26,7 @@ use tracing::Instrument as _;
 use crate::{
     auth::GoogleAuth,
     error::{ConnectError, Judgement, LOGIN, judge},
-    patience::{ATTEMPT, CALL, pauses, retries},
+    patience::{CALL, patient},
 };
 
 /// Cloud Run answers a start once the execution is made, which takes some seconds.
@@ -73,23 +73,9 @@ impl CloudRunJobs {
         endpoint: Option<&str>,
         job: impl Into<String>,
     ) -> Result<Self, ConnectError> {
-        let mut jobs = JobsClient::builder()
-            .with_credentials(auth.credentials())
-            .with_retry_policy(retries())
-            .with_backoff_policy(pauses())
-            .with_attempt_timeout(ATTEMPT);
-        let mut executions = Executions::builder()
-            .with_credentials(auth.credentials())
-            .with_retry_policy(retries())
-            .with_backoff_policy(pauses())
-            .with_attempt_timeout(ATTEMPT);
-        if let Some(endpoint) = endpoint {
-            jobs = jobs.with_endpoint(endpoint);
-            executions = executions.with_endpoint(endpoint);
-        }
         let unusable = |source| ConnectError::Client { service: "Cloud Run", source: Box::new(source) };
-        let (jobs, executions) =
-            (jobs.build().await.map_err(unusable)?, executions.build().await.map_err(unusable)?);
+        let jobs = patient(JobsClient::builder(), auth, endpoint).build().await.map_err(unusable)?;
+        let executions = patient(Executions::builder(), auth, endpoint).build().await.map_err(unusable)?;
         Ok(Self { jobs, executions, job: job.into() })
     }
 

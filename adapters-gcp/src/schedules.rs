@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use crate::{
     auth::GoogleAuth,
     error::{ConnectError, Judgement, LOGIN, judge},
-    patience::{ATTEMPT, CALL, pauses, retries},
+    patience::{CALL, patient},
 };
 
 /// A call over HTTP that Cloud Scheduler makes again and again.
@@ -66,17 +66,8 @@ impl CloudScheduler {
         endpoint: Option<&str>,
         place: impl Into<String>,
     ) -> Result<Self, ConnectError> {
-        let mut builder = Client::builder()
-            .with_credentials(auth.credentials())
-            .with_retry_policy(retries())
-            .with_backoff_policy(pauses())
-            .with_attempt_timeout(ATTEMPT);
-        if let Some(endpoint) = endpoint {
-            builder = builder.with_endpoint(endpoint);
-        }
-        let client = builder.build().await.map_err(|source| ConnectError::Client {
-            service: "Cloud Scheduler",
-            source: Box::new(source),
+        let client = patient(Client::builder(), auth, endpoint).build().await.map_err(|source| {
+            ConnectError::Client { service: "Cloud Scheduler", source: Box::new(source) }
         })?;
         Ok(Self { client, place: place.into() })
     }
