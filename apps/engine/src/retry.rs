@@ -121,7 +121,11 @@ impl Engine {
         for at in moot {
             self.remove_moot(id, attempt, Some(at));
         }
-        self.start_retried(&record, at_once).await;
+        // What stood before the swap may have been taken for a stray one's and removed.
+        match self.put_active(&record).await {
+            Ok(()) => self.start_retried(&record, at_once).await,
+            Err(error) => tracing::warn!(task.id = %id, error = %error, "the retried task is started later"),
+        }
         Ok(self.accepted(&record, false))
     }
 

@@ -4,6 +4,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use legwork_core::{
     id::TaskId,
     layout,
@@ -14,6 +15,7 @@ use legwork_faults::{
     fakes,
     fault::{Fault, Scripted},
 };
+use legwork_ports::storage::Precondition;
 use tokio::time::sleep;
 
 use common::{Answer, LineAgent, Receiver, SilentJobs, World};
@@ -92,4 +94,54 @@ async fn a_redelivery_keeps_its_entry_though_somebody_looks_between_its_put_and_
     let owed = layout::due(record.callback.next_attempt_at.unwrap(), &id, record.attempt);
     assert!(world.keys(layout::DUE).await.contains(&owed), "{owed} is not there");
     assert!(!before.contains(&owed), "a late delete of {before:?} would hit it");
+}
+
+/// Submits a task that fails, and leaves the marker of a retry whose process died before its swap. Long
+/// ago, so that it may be removed.
+async fn with_stray_marker() -> (World, TaskId, String) {
+    let world = world();
+    let id = world.submit("t").await;
+    world.run(&id, LineAgent::failing()).await;
+    let told = |record: &Record| record.callback.state == CallbackState::Delivered;
+    let record = world.until(&id, Duration::from_mins(5), told).await;
+    let stray = layout::active(&id, record.attempt.next());
+    world.store.put(&stray, Bytes::from_static(b"stray"), Precondition::Absent).await.unwrap();
+    sleep(Duration::from_mins(11)).await;
+    (world, id, stray)
+}
+
+/// A marker that was judged stray is that of an attempt once it is deleted.
+#[tokio::test(start_paused = true)]
+async fn a_retry_between_the_judgement_of_a_stray_marker_and_its_deletion_has_its_marker() {
+    let (world, id, stray) = with_stray_marker().await;
+    let slow = Arc::new(Scripted::new("storage.delete", &stray, [Fault::Delay(Duration::from_secs(20))]));
+    let remover = world.behind(Arc::<Scripted>::clone(&slow));
+    let mut removing = tokio::task::JoinSet::new();
+    removing.spawn(async move { Box::pin(Reconciler::pass(remover, None)).await.map(drop) });
+    sleep(Duration::from_secs(10)).await;
+
+    world.service.retry(&id).await.unwrap();
+    removing.join_next().await.unwrap().unwrap().unwrap();
+
+    assert_eq!((slow.left(), world.record(&id).await.status), (0, Status::Pending));
+    assert!(world.keys(layout::ACTIVE).await.contains(&stray));
+}
+
+/// The same, where the retry's swap comes after the deletion.
+#[tokio::test(start_paused = true)]
+async fn a_retry_whose_marker_was_removed_as_a_stray_ones_before_its_swap_has_its_marker() {
+    let (world, id, stray) = with_stray_marker().await;
+    let slow = Scripted::new("storage.put", "metadata.json", [Fault::Delay(Duration::from_secs(5))]);
+    let (retrying, asked) = (world.behind(Arc::new(slow)), id.clone());
+    let mut asking = tokio::task::JoinSet::new();
+    asking.spawn(async move { retrying.retry(&asked).await.map(drop) });
+    sleep(Duration::from_secs(1)).await;
+
+    Box::pin(Reconciler::pass(world.service.clone(), None)).await.unwrap();
+    let after_removal = world.keys(layout::ACTIVE).await;
+    asking.join_next().await.unwrap().unwrap().unwrap();
+
+    assert!(!after_removal.contains(&stray), "{after_removal:?}");
+    assert_eq!(world.record(&id).await.status, Status::Pending);
+    assert!(world.keys(layout::ACTIVE).await.contains(&stray));
 }

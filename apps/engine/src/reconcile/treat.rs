@@ -269,12 +269,27 @@ impl Reconciler {
             if still < STRAY_AFTER || !self.touch(record).await? {
                 return Ok(());
             }
+            return self.remove_stray(marker, treated).await;
         } else if still < MARKER_LEFT {
             return Ok(());
         } else if record.is_terminal() {
             self.engine.owe(record, Patience::Short).await?;
         }
         self.remove(&marker.key, treated).await
+    }
+
+    /// Removes the marker of an attempt that never came, and puts it again where that has begun meanwhile:
+    /// whoever began it may have found its marker there.
+    async fn remove_stray(&self, marker: &Listed, treated: &mut Treated) -> Result<(), UpdateError> {
+        self.remove(&marker.key, treated).await?;
+        let read = self.engine.ports().read_patiently(&marker.marker.id, Patience::Short).await?;
+        if let Some((record, _)) = read
+            && record.attempt == marker.marker.attempt
+            && !record.is_terminal()
+        {
+            self.engine.put_active(&record).await?;
+        }
+        Ok(())
     }
 
     /// Removes an entry that is done with.
@@ -321,12 +336,15 @@ impl Reconciler {
 
     /// Removes entries and markers of a record that is not there, once nobody can be about to write it.
     async fn treat_astray(&self, work: &Work, now: Moment, treated: &mut Treated) -> Result<(), UpdateError> {
-        for listed in work.entries.iter().chain(work.markers.iter().map(|(marker, _)| marker)) {
+        let is_old = |listed: &Listed| {
             let since = self.memory.astray_since(&listed.key, now.monotonic);
-            let seen_for = now.monotonic.saturating_sub(since);
-            if self.age(listed.modified, seen_for, now) >= STRAY_AFTER {
-                self.remove(&listed.key, treated).await?;
-            }
+            self.age(listed.modified, now.monotonic.saturating_sub(since), now) >= STRAY_AFTER
+        };
+        for entry in work.entries.iter().filter(|entry| is_old(entry)) {
+            self.remove(&entry.key, treated).await?;
+        }
+        for (marker, _) in work.markers.iter().filter(|(marker, _)| is_old(marker)) {
+            self.remove_stray(marker, treated).await?;
         }
         Ok(())
     }
