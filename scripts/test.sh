@@ -91,10 +91,10 @@ step "clippy"
 cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 
 step "documentation"
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --quiet
+RUSTDOCFLAGS="-D warnings" cargo doc --workspace --all-features --no-deps --locked --quiet
 
 step "doc-tests"
-cargo test --workspace --doc --locked --quiet
+cargo test --workspace --all-features --doc --locked --quiet
 
 step "tests"
 cargo nextest run --workspace --all-features --locked --no-fail-fast "$@"
