@@ -1,5 +1,7 @@
 //! What simulated lives have found once, each on its own.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 mod common;
 
 use std::{sync::Arc, time::Duration};
