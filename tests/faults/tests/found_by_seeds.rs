@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use legwork_core::{
-    id::TaskId,
+    id::{Attempt, TaskId},
     layout,
     record::{CallbackState, Record, Status},
 };
@@ -145,5 +145,25 @@ async fn a_retry_whose_marker_was_removed_as_a_stray_ones_before_its_swap_has_it
 
     assert!(!after_removal.contains(&stray), "{after_removal:?}");
     assert_eq!(world.record(&id).await.status, Status::Pending);
+    assert!(world.keys(layout::ACTIVE).await.contains(&stray));
+}
+
+/// The same, where there was no task at all when the marker was judged.
+#[tokio::test(start_paused = true)]
+async fn a_submission_between_the_judgement_of_a_marker_without_record_and_its_deletion_has_its_marker() {
+    let world = world();
+    let stray = layout::active(&"t".parse().unwrap(), Attempt::try_new(1).unwrap());
+    world.store.put(&stray, Bytes::from_static(b"stray"), Precondition::Absent).await.unwrap();
+    sleep(Duration::from_mins(11)).await;
+    let slow = Arc::new(Scripted::new("storage.delete", &stray, [Fault::Delay(Duration::from_secs(20))]));
+    let remover = world.behind(Arc::<Scripted>::clone(&slow));
+    let mut removing = tokio::task::JoinSet::new();
+    removing.spawn(async move { Box::pin(Reconciler::pass(remover, None)).await.map(drop) });
+    sleep(Duration::from_secs(10)).await;
+
+    world.submit("t").await;
+    removing.join_next().await.unwrap().unwrap().unwrap();
+
+    assert_eq!(slow.left(), 0);
     assert!(world.keys(layout::ACTIVE).await.contains(&stray));
 }
